@@ -1,0 +1,43 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+let numerics = Target.Dependency.product(name: "Numerics", package: "swift-numerics")
+let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
+let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
+let atomics = Target.Dependency.product(name: "Atomics", package: "swift-atomics")
+
+let package = Package(
+  name: "RingTrain",
+  products: [
+    .library(name: "RingTrain", targets: ["RingTrain"]),
+    .executable(name: "ringtrain", targets: ["RingTrainCLI"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
+    .package(url: "https://github.com/apple/swift-numerics", from: "1.1.0"),
+    .package(url: "https://github.com/apple/swift-atomics", from: "1.3.0"),
+  ],
+  targets: [
+    // Dependencies point down only: RingTrainCLI → RingTrain → DataParallel → Collectives → MPI → CMPI.
+    .systemLibrary(name: "CMPI", pkgConfig: "ompi-c", providers: [.apt(["libopenmpi-dev", "openmpi-bin"])]),
+    .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
+    .target(name: "CKernels"),
+    .target(name: "Kernels", dependencies: ["CKernels"]),
+    .target(name: "MPI", dependencies: ["CMPI"]),
+    .target(name: "Collectives", dependencies: ["MPI", "Kernels", atomics]),
+    .target(name: "Learning", dependencies: ["Kernels", "CZlib", numerics]),
+    .target(name: "DataParallel", dependencies: ["Collectives", "Learning"]),
+    .target(name: "Measurement", dependencies: ["Collectives"]),
+    .target(name: "RingTrain", dependencies: ["DataParallel", "Measurement"]),
+    .executableTarget(name: "RingTrainCLI", dependencies: ["RingTrain", argumentParser, logging]),
+
+    .testTarget(name: "LearningTests", dependencies: ["Learning"]),
+  ],
+  swiftLanguageModes: [.v6]
+)
+
+// Imports are internal unless said otherwise, so that C modules stay out of the public interface.
+for target in package.targets where [.regular, .executable, .test].contains(target.type) && target.name != "CKernels" {
+  target.swiftSettings = (target.swiftSettings ?? []) + [.enableUpcomingFeature("InternalImportsByDefault")]
+}

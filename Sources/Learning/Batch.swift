@@ -1,0 +1,56 @@
+public import Kernels
+
+/// A view of some rows of a data set: features, targets and weights, read in place.
+///
+/// Valid only during the call it is handed to. Row `i` of the batch is row `order[i]` of the storage, so a shuffled
+/// mini-batch costs no copy.
+public struct Batch<Scalar: TrainingScalar> {
+  /// Number of rows (samples).
+  public let count: Int
+  /// Number of features in a row.
+  public let featureCount: Int
+  /// Row-major features of the storage: row `s` starts at `s * featureCount`.
+  package let features: UnsafePointer<Scalar>
+  /// One target for each row of the storage.
+  package let targets: UnsafePointer<Scalar>
+  /// One weight for each row of the storage; `nil` when every row weighs 1.
+  package let sampleWeights: UnsafePointer<Scalar>?
+  /// Storage row of each row of the batch; `nil` when the batch is the first `count` rows of the storage.
+  package let order: UnsafePointer<Int32>?
+
+  package init(
+    count: Int, featureCount: Int, features: UnsafePointer<Scalar>, targets: UnsafePointer<Scalar>,
+    sampleWeights: UnsafePointer<Scalar>? = nil, order: UnsafePointer<Int32>? = nil
+  ) {
+    self.count = count
+    self.featureCount = featureCount
+    self.features = features
+    self.targets = targets
+    self.sampleWeights = sampleWeights
+    self.order = order
+  }
+
+  private func storageRow(_ index: Int) -> Int {
+    precondition(index >= 0 && index < count, "row \(index) of a batch of \(count)")
+    return order.map { Int($0[index]) } ?? index
+  }
+
+  /// The features of row `index`: `featureCount` values.
+  public func row(_ index: Int) -> UnsafeBufferPointer<Scalar> {
+    UnsafeBufferPointer(start: features + storageRow(index) * featureCount, count: featureCount)
+  }
+
+  /// The target of row `index`: a value for regression, the class (0, 1, 2 …) for classification.
+  public func target(_ index: Int) -> Scalar { targets[storageRow(index)] }
+
+  /// The weight of row `index`; 1 unless the data set has sample weights.
+  public func weight(_ index: Int) -> Scalar { sampleWeights.map { $0[storageRow(index)] } ?? 1 }
+
+  /// The sum of the rows' weights: what a mean over the batch divides by.
+  public var totalWeight: Double {
+    guard sampleWeights != nil else { return Double(count) }
+    var sum = 0.0
+    for index in 0..<count { sum += Double(weight(index)) }
+    return sum
+  }
+}

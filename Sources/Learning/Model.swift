@@ -1,0 +1,103 @@
+public import Kernels
+
+/// What a trainer needs to know of a model: parameters in one flat buffer, loss and gradient of a batch.
+///
+/// A model of your own is ten lines:
+/// ```swift
+/// struct Exponential: Model {                       // y = a·exp(b·x)
+///   let parameterCount = 2
+///   func addGradient(
+///     of batch: Batch<Double>, at p: UnsafeBufferPointer<Double>, to gradient: UnsafeMutableBufferPointer<Double>
+///   ) -> Double {
+///     var loss = 0.0
+///     for i in 0..<batch.count {
+///       let x = batch.row(i)[0], e = exp(p[1] * x), error = p[0] * e - batch.target(i)
+///       loss += error * error / 2
+///       gradient[0] += error * e
+///       gradient[1] += error * p[0] * x * e
+///     }
+///     return loss
+///   }
+/// }
+/// ```
+public protocol Model<Scalar>: Sendable {
+  associatedtype Scalar: TrainingScalar
+
+  /// Number of parameters: the length of the flat buffer.
+  var parameterCount: Int { get }
+
+  /// How many of the first parameters a penalty shrinks. Intercepts stand behind them and are left alone.
+  /// All, unless the model says otherwise.
+  var penalizedParameterCount: Int { get }
+
+  /// The names and shapes under which the flat buffer is saved, in its order. One tensor `parameters` by default.
+  var tensors: [TensorLayout] { get }
+
+  /// How well predictions fit; `.none` by default.
+  var metric: Metric { get }
+
+  /// Fills the parameters before training starts. Zeros by default.
+  func initialize(_ parameters: UnsafeMutableBufferPointer<Scalar>)
+
+  /// Adds the *sum* over the batch's rows of weight × gradient of the loss to `gradient`.
+  ///
+  /// - Parameters:
+  ///   - batch: rows of this rank; may be empty.
+  ///   - parameters: `parameterCount` values.
+  ///   - gradient: `parameterCount` values, to be added to.
+  /// - Returns: the sum over the rows of weight × loss.
+  func addGradient(
+    of batch: Batch<Scalar>, at parameters: UnsafeBufferPointer<Scalar>,
+    to gradient: UnsafeMutableBufferPointer<Scalar>) -> Double
+
+  /// The sum over the rows of weight × loss. By default through ``addGradient(of:at:to:)``.
+  func loss(of batch: Batch<Scalar>, at parameters: UnsafeBufferPointer<Scalar>) -> Double
+
+  /// Writes one prediction a row: the value for regression, the class for classification.
+  /// NaN by default; asked for only when ``metric`` isn't `.none`.
+  func predict(
+    _ batch: Batch<Scalar>, at parameters: UnsafeBufferPointer<Scalar>,
+    into predictions: UnsafeMutableBufferPointer<Scalar>)
+}
+
+extension Model {
+  public var penalizedParameterCount: Int { parameterCount }
+  public var tensors: [TensorLayout] { [TensorLayout(name: "parameters", shape: [parameterCount])] }
+  public var metric: Metric { .none }
+  public func initialize(_ parameters: UnsafeMutableBufferPointer<Scalar>) { parameters.update(repeating: 0) }
+
+  public func loss(of batch: Batch<Scalar>, at parameters: UnsafeBufferPointer<Scalar>) -> Double {
+    withUnsafeTemporaryAllocation(of: Scalar.self, capacity: parameterCount) { scratch in
+      scratch.initialize(repeating: 0)
+      return addGradient(of: batch, at: parameters, to: scratch)
+    }
+  }
+
+  public func predict(
+    _ batch: Batch<Scalar>, at parameters: UnsafeBufferPointer<Scalar>,
+    into predictions: UnsafeMutableBufferPointer<Scalar>
+  ) {
+    predictions.update(repeating: .nan)
+  }
+}
+
+/// A part of the flat parameter buffer: its name and shape in a file of weights.
+public struct TensorLayout: Sendable, Equatable {
+  public let name: String
+  /// Row-major extents; their product is the number of parameters.
+  public let shape: [Int]
+  public init(name: String, shape: [Int]) {
+    self.name = name
+    self.shape = shape
+  }
+  public var count: Int { shape.reduce(1, *) }
+}
+
+/// How well predictions fit the targets.
+public enum Metric: String, Sendable, Codable {
+  case none
+  /// Weighted share of rows whose predicted class is the target.
+  case accuracy
+  /// Coefficient of determination, R² = 1 − Σw(y−ŷ)² ÷ Σw(y−ȳ)².
+  case r2
+}
