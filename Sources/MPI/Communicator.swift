@@ -1,0 +1,101 @@
+import CMPI
+import Glibc
+
+/// A group of ranks that exchange messages: `world` has all of them.
+///
+/// Not `Sendable`: MPI counts calls on a communicator in order, so one thread at a time must use it (and, below
+/// `ThreadLevel.serialized`, only the thread that called `withMPI`).
+///
+/// The corresponding C type is `MPI_Comm`.
+public final class Communicator {
+  /// `MPI_Comm`.
+  package private(set) var handle: OpaquePointer
+  private let isOwned: Bool
+  /// This process's number, 0 ..< size. The corresponding C function is `MPI_Comm_rank`.
+  public let rank: Int
+  /// Number of ranks. The corresponding C function is `MPI_Comm_size`.
+  public let size: Int
+  /// What higher layers keep for this communicator: windows, scratch memory, duplicates.
+  private var attachments: [ObjectIdentifier: any CommunicatorAttachment] = [:]
+
+  init(handle: OpaquePointer, owned: Bool, site: CallSite) throws(MPIError) {
+    var rank: Int32 = 0
+    var size: Int32 = 0
+    try checkCode(MPI_Comm_rank(handle, &rank), "MPI_Comm_rank", nil, site)
+    try checkCode(MPI_Comm_size(handle, &size), "MPI_Comm_size", Int(rank), site)
+    self.handle = handle
+    self.isOwned = owned
+    self.rank = Int(rank)
+    self.size = Int(size)
+  }
+
+  /// Whether this is rank 0.
+  public var isRoot: Bool { rank == 0 }
+
+  /// The host's name, as `hostname` prints it.
+  public var hostName: String {
+    withUnsafeTemporaryAllocation(of: CChar.self, capacity: 256) { buffer in
+      buffer.initialize(repeating: 0)
+      gethostname(buffer.baseAddress!, 255)
+      return String(cString: buffer.baseAddress!)
+    }
+  }
+
+  /// MPI's name of the node, which need not be the host's name.
+  ///
+  /// The corresponding C function is `MPI_Get_processor_name`.
+  public var processorName: String {
+    withUnsafeTemporaryAllocation(of: CChar.self, capacity: Int(MPI_MAX_PROCESSOR_NAME) + 1) { buffer in
+      var length: Int32 = 0
+      MPI_Get_processor_name(buffer.baseAddress, &length)
+      return String(cString: buffer.baseAddress!)
+    }
+  }
+
+  /// Ends the communicator. Every rank of it must call this; it can't be used afterwards. One that is never freed
+  /// lives until MPI ends.
+  ///
+  /// The corresponding C function is `MPI_Comm_free`.
+  public func free(file: StaticString = #fileID, line: UInt = #line) throws(MPIError) {
+    guard isOwned, handle != cmpi_comm_null() else { return }
+    releaseAttachments()
+    var raw: MPI_Comm? = handle
+    try check(MPI_Comm_free(&raw), "MPI_Comm_free", CallSite(file, line))
+    handle = cmpi_comm_null()
+  }
+
+  /// What a higher layer keeps for this communicator, made on first use.
+  package func attachment<A: CommunicatorAttachment>(_ make: (Communicator) throws(MPIError) -> A) throws(MPIError)
+    -> A
+  {
+    if let found = attachments[ObjectIdentifier(A.self)] { return unsafeDowncast(found, to: A.self) }
+    let made = try make(self)
+    attachments[ObjectIdentifier(A.self)] = made
+    return made
+  }
+
+  func releaseAttachments() {
+    for attachment in attachments.values { attachment.release() }
+    attachments.removeAll()
+  }
+
+  @inline(__always)
+  func check(_ code: Int32, _ function: StaticString, _ site: CallSite) throws(MPIError) {
+    try checkCode(code, function, rank, site)
+  }
+
+  func require(_ condition: Bool, _ message: @autoclosure () -> String, _ function: StaticString, _ site: CallSite)
+    throws(MPIError)
+  {
+    if !condition { throw MPIError(argument: message(), function, rank: rank, site) }
+  }
+
+  func requireRank(_ other: Int, _ function: StaticString, _ site: CallSite) throws(MPIError) {
+    try require(other >= 0 && other < size, "there is no rank \(other) among \(size)", function, site)
+  }
+}
+
+/// State that lives as long as a communicator. Released, on all ranks, when the communicator is freed or MPI ends.
+package protocol CommunicatorAttachment: AnyObject {
+  func release()
+}
