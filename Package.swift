@@ -33,6 +33,10 @@ let package = Package(
     .executableTarget(name: "RingTrainCLI", dependencies: ["RingTrain", argumentParser, logging]),
 
     .testTarget(name: "LearningTests", dependencies: ["Learning"]),
+    .testTarget(name: "CollectivesTests", dependencies: ["Collectives"]),
+    // Started by the tests under mpirun.
+    .executableTarget(
+      name: "multirank-suite", dependencies: ["MPI", "Collectives", "DataParallel"], path: "Tests/MultiRankSuite"),
   ],
   swiftLanguageModes: [.v6]
 )

@@ -1,0 +1,56 @@
+import MPI
+
+/// Something that is checked on all ranks together.
+struct Case: Sendable {
+  let group: String
+  let name: String
+  let body: @Sendable (Communicator) throws -> Void
+
+  init(_ group: String, _ name: String, _ body: @escaping @Sendable (Communicator) throws -> Void) {
+    self.group = group
+    self.name = name
+    self.body = body
+  }
+
+  /// Runs the case and prints, on the root, what failed on which rank.
+  func run(over world: Communicator) throws {
+    Recorder.failures = []
+    do { try body(world) } catch { Recorder.failures.append("threw \(error)") }
+    let mine = Recorder.failures.prefix(3).map { "    rank \(world.rank): \($0)\n" }.joined()
+    let all = String(decoding: try world.allgather(Array(mine.utf8)), as: UTF8.self)
+    if all.isEmpty { Recorder.passed += 1 } else { Recorder.failed += 1 }
+    if world.isRoot {
+      print(
+        all.isEmpty ? "ok      \(group): \(name)" : "FAILED  \(group): \(name)\n\(all)",
+        terminator: all.isEmpty ? "\n" : "")
+    }
+  }
+}
+
+/// What the running case has found; one thread only.
+enum Recorder {
+  nonisolated(unsafe) static var failures: [String] = []
+  nonisolated(unsafe) static var passed = 0
+  nonisolated(unsafe) static var failed = 0
+}
+
+func expect(_ condition: Bool, _ message: @autoclosure () -> String, file: String = #fileID, line: Int = #line) {
+  if !condition { Recorder.failures.append("\(file):\(line): \(message())") }
+}
+
+func expectEqual<T: Equatable>(
+  _ found: T, _ expected: T, _ what: String = "", file: String = #fileID, line: Int = #line
+) {
+  expect(found == expected, "\(what) \(found) instead of \(expected)", file: file, line: line)
+}
+
+/// Expects `body` to throw an `MPIError`, and returns it.
+@discardableResult
+func expectMPIError(file: String = #fileID, line: Int = #line, _ body: () throws -> Void) -> MPIError? {
+  do { try body() } catch let error as MPIError { return error } catch {
+    expect(false, "threw \(error) instead of an MPIError", file: file, line: line)
+    return nil
+  }
+  expect(false, "threw nothing", file: file, line: line)
+  return nil
+}
