@@ -31,6 +31,15 @@ public struct Dataset<Scalar: TrainingScalar>: Sendable {
     self.targets = targets
     self.sampleWeights = sampleWeights
   }
+
+  /// For lengths that are known to fit each other.
+  init(consistent featureCount: Int, _ features: [Scalar], _ targets: [Scalar], _ sampleWeights: [Scalar]? = nil) {
+    assert(features.count == targets.count * featureCount)
+    self.featureCount = featureCount
+    self.features = features
+    self.targets = targets
+    self.sampleWeights = sampleWeights
+  }
 }
 
 /// One of `count` nearly equal parts, the first ones being the larger: which rows (or bytes) somebody takes.
