@@ -27,6 +27,15 @@ public struct Rows<Scalar: TrainingScalar> {
     self.weights = weights
     self.order = order
   }
+
+  /// Some of these rows, in the same order.
+  public subscript(range: Range<Int>) -> Rows {
+    precondition(range.lowerBound >= 0 && range.upperBound <= count, "rows \(range) of \(count)")
+    let start = order == nil ? range.lowerBound : 0
+    return Rows(
+      count: range.count, featureCount: featureCount, features: features + start * featureCount,
+      targets: targets + start, weights: weights.map { $0 + start }, order: order.map { $0 + range.lowerBound })
+  }
 }
 
 extension Rows<Float> {

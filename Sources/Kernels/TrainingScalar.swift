@@ -28,13 +28,15 @@ public protocol TrainingScalar: BinaryFloatingPoint, BitwiseCopyable, Sendable, 
   /// - Returns: the sum over the rows of weight × loss.
   static func addLinearGradient(
     of rows: Rows<Self>, loss: RowLoss, weights: UnsafePointer<Self>, bias: UnsafePointer<Self>?,
-    to gradient: UnsafeMutablePointer<Self>?, _ biasGradient: UnsafeMutablePointer<Self>?) -> Double
+    to gradient: UnsafeMutablePointer<Self>?, _ biasGradient: UnsafeMutablePointer<Self>?
+  ) -> Double
 
   /// The same for the cross-entropy of a softmax over `classCount` outputs a row. The targets are classes counted from
   /// 0; any other target makes the loss NaN.
   static func addSoftmaxGradient(
     of rows: Rows<Self>, classCount: Int, weights: UnsafePointer<Self>, bias: UnsafePointer<Self>?,
-    to gradient: UnsafeMutablePointer<Self>?, _ biasGradient: UnsafeMutablePointer<Self>?) -> Double
+    to gradient: UnsafeMutablePointer<Self>?, _ biasGradient: UnsafeMutablePointer<Self>?
+  ) -> Double
 
   /// Takes one step of gradient descent on each row in turn, straight into the weights:
   /// weights ← weights · max(0, 1 − rate · decay) − rate · gradient of the row's loss. The bias doesn't decay.
@@ -44,7 +46,8 @@ public protocol TrainingScalar: BinaryFloatingPoint, BitwiseCopyable, Sendable, 
   /// - Returns: the sum over the rows of each loss before the row's own step.
   static func descend(
     through rows: Rows<Self>, loss: RowLoss, rates: UnsafePointer<Double>, decay: Double,
-    weights: UnsafeMutablePointer<Self>, bias: UnsafeMutablePointer<Self>?) -> Double
+    weights: UnsafeMutablePointer<Self>, bias: UnsafeMutablePointer<Self>?
+  ) -> Double
 
   /// One step of gradient descent in one pass over memory, bitwise the same on every processor.
   static func descend(
