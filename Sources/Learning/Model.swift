@@ -59,6 +59,16 @@ public protocol Model<Scalar>: Sendable {
   func predict(
     _ batch: Batch<Scalar>, at parameters: UnsafeBufferPointer<Scalar>,
     into predictions: UnsafeMutableBufferPointer<Scalar>)
+
+  /// Takes one step of plain SGD on each row of the batch in turn, if the model has a way to do it that is faster than
+  /// a gradient and an optimizer's step a row; otherwise does nothing.
+  ///
+  /// The result is that of the general way, up to rounding.
+  /// - Returns: the sum over the rows of each loss before the row's own step; `nil`, the default, if the model, the
+  ///   batch or the optimizer's settings need the general way.
+  func descend(
+    _ parameters: UnsafeMutableBufferPointer<Scalar>, through batch: Batch<Scalar>, optimizer: inout SGD<Scalar>
+  ) -> Double?
 }
 
 extension Model {
@@ -79,6 +89,12 @@ extension Model {
     into predictions: UnsafeMutableBufferPointer<Scalar>
   ) {
     predictions.update(repeating: .nan)
+  }
+
+  public func descend(
+    _ parameters: UnsafeMutableBufferPointer<Scalar>, through batch: Batch<Scalar>, optimizer: inout SGD<Scalar>
+  ) -> Double? {
+    nil
   }
 }
 

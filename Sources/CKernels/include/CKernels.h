@@ -1,1 +1,68 @@
-/* row kernels */
+#ifndef RINGTRAIN_CKERNELS_H
+#define RINGTRAIN_CKERNELS_H
+
+#include <stdint.h>
+
+// Loops over plain buffers that a compiler vectorises only when it may reorder sums, which Swift has no word for.
+// Every function exists for float (suffix `_f32`) and double (suffix `_f64`); the bodies are in `rows.inc.h`.
+
+/// The loss of one row as a function of the model's output p and the row's target y.
+enum {
+  rt_squared_error,        // ½(p − y)²
+  rt_huber,                // ½(p − y)² up to |p − y| = ε, linear from there
+  rt_epsilon_insensitive,  // |p − y| − ε, not below 0
+  // Two classes: a target above ½ stands for +1, any other for −1. z is the margin ±p.
+  rt_log_loss,             // log(1 + exp(−z))
+  rt_hinge,                // 1 − z, not below 0
+  rt_modified_huber,       // (1 − z)² for −1 ≤ z ≤ 1, −4z below, 0 above
+  rt_squared_hinge,        // (1 − z)² for z ≤ 1, 0 above
+};
+
+enum { rt_block_rows = 64 };  // how many rows the loops take at a time, at most
+
+/// The value of the loss at each output, and its derivative by the output.
+void rt_losses(int loss, double epsilon, int64_t count, const double *outputs, const double *targets, double *values,
+               double *derivatives);
+
+#define RT_DECLARE(REAL, SUFFIX)                                                                                       \
+  /* Row i of `count` rows is row `order[i]` of the storage, or row i where `order` is NULL.                           \
+     `weights` may be NULL: each row weighs 1. */                                                                      \
+  typedef struct {                                                                                                     \
+    int64_t count, featureCount;                                                                                       \
+    const REAL *features, *targets, *weights;                                                                          \
+    const int32_t *order;                                                                                              \
+  } rt_rows_##SUFFIX;                                                                                                  \
+                                                                                                                       \
+  REAL rt_dot_##SUFFIX(int64_t n, const REAL *a, const REAL *b);                                                       \
+  /* y += factor · x */                                                                                                \
+  void rt_axpy_##SUFFIX(int64_t n, REAL factor, const REAL *x, REAL *y);                                               \
+  void rt_scale_##SUFFIX(int64_t n, REAL factor, REAL *x);                                                             \
+                                                                                                                       \
+  /* outputs[i·k + c] = row i · w[c] + bias[c] for each of k classes. `bias` may be NULL. */                           \
+  void rt_outputs_##SUFFIX(const rt_rows_##SUFFIX *rows, int64_t k, const REAL *w, const REAL *bias, REAL *outputs);   \
+                                                                                                                       \
+  /* Adds Σ weight · ∂loss/∂w to `gradient` and Σ weight · ∂loss/∂bias to `biasGradient`; returns Σ weight · loss.     \
+     Without bias both bias pointers are NULL; with `gradient` NULL only the loss is computed. */                      \
+  double rt_linear_##SUFFIX(const rt_rows_##SUFFIX *rows, int loss, double epsilon, const REAL *w, const REAL *bias,   \
+                            REAL *gradient, REAL *biasGradient);                                                       \
+  /* The same for the cross-entropy of a softmax over k classes; the weights are k rows of featureCount. `scratch` has \
+     rt_block_rows · k elements. A target that is no class makes the loss NaN. */                                      \
+  double rt_softmax_##SUFFIX(const rt_rows_##SUFFIX *rows, int64_t k, const REAL *w, const REAL *bias,                 \
+                             REAL *gradient, REAL *biasGradient, REAL *scratch);                                       \
+                                                                                                                       \
+  /* One step a row, in order: w ← w · max(0, 1 − rates[i] · decay) − rates[i] · ∂loss/∂w. Returns the sum over the    \
+     rows of each loss before its own step. The rows' weights are not looked at. */                                    \
+  double rt_descend_##SUFFIX(const rt_rows_##SUFFIX *rows, int loss, double epsilon, const double *rates,              \
+                             double decay, REAL *w, REAL *bias);                                                       \
+                                                                                                                       \
+  /* One step from a gradient, one pass over memory. With velocity v (NULL: plain): v ← momentum · v + scale · g and   \
+     the step is v, or with `nesterov` scale · g + momentum · v. w ← w · keep − rate · step. With q not NULL then      \
+     follows the cumulative L1 penalty of total u. Bitwise the same on every processor. */                             \
+  void rt_sgd_##SUFFIX(int64_t n, REAL *w, const REAL *g, REAL *v, REAL *q, REAL scale, REAL rate, REAL keep,          \
+                       REAL momentum, int nesterov, REAL u);
+
+RT_DECLARE(float, f32)
+RT_DECLARE(double, f64)
+#undef RT_DECLARE
+
+#endif

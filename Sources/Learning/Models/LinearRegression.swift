@@ -1,0 +1,52 @@
+public import Kernels
+
+/// A value predicted as row · weight + bias.
+///
+/// Parameters: `weight` [1, features], then `bias` [1], the layout of PyTorch's `nn.Linear`.
+public struct LinearRegression<Scalar: TrainingScalar>: Model {
+  public let loss: RegressionLoss
+  private let linear: LinearModel
+
+  /// - Parameters:
+  ///   - featureCount: number of values in a row.
+  ///   - loss: what an error costs.
+  ///   - fitIntercept: whether a bias is added to the output.
+  public init(
+    featureCount: Int, loss: RegressionLoss = .squaredError, fitIntercept: Bool = true
+  ) throws(ConfigurationError) {
+    try loss.validate()
+    self.loss = loss
+    linear = try LinearModel(featureCount: featureCount, fitIntercept: fitIntercept, loss: loss.rowLoss)
+  }
+
+  public var featureCount: Int { linear.featureCount }
+  public var fitIntercept: Bool { linear.fitIntercept }
+  public var parameterCount: Int { linear.parameterCount }
+  public var penalizedParameterCount: Int { linear.featureCount }
+  public var tensors: [TensorLayout] { linear.tensors }
+  public var metric: Metric { .r2 }
+
+  public func addGradient(
+    of batch: Batch<Scalar>, at parameters: UnsafeBufferPointer<Scalar>,
+    to gradient: UnsafeMutableBufferPointer<Scalar>
+  ) -> Double {
+    linear.addGradient(of: batch, at: parameters, to: gradient)
+  }
+
+  public func loss(of batch: Batch<Scalar>, at parameters: UnsafeBufferPointer<Scalar>) -> Double {
+    linear.loss(of: batch, at: parameters)
+  }
+
+  public func predict(
+    _ batch: Batch<Scalar>, at parameters: UnsafeBufferPointer<Scalar>,
+    into predictions: UnsafeMutableBufferPointer<Scalar>
+  ) {
+    linear.outputs(batch, at: parameters, into: predictions)
+  }
+
+  public func descend(
+    _ parameters: UnsafeMutableBufferPointer<Scalar>, through batch: Batch<Scalar>, optimizer: inout SGD<Scalar>
+  ) -> Double? {
+    linear.descend(parameters, through: batch, optimizer: &optimizer)
+  }
+}
