@@ -1,0 +1,63 @@
+public import Collectives
+public import Kernels
+public import Learning
+public import MPI
+
+/// Trains a model by gradient descent on all rows at once: one pass over the data and one allreduce a step.
+///
+/// The same run at any number of ranks gives the same parameters up to rounding.
+public struct FullBatchTrainer<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar: MPIElement {
+  public typealias Scalar = M.Scalar
+
+  private var core: TrainingCore<M, O>
+
+  /// - Parameters:
+  ///   - model: the same on every rank.
+  ///   - optimizer: the same on every rank.
+  ///   - communicator: the ranks.
+  ///   - allreduce: how gradients are averaged.
+  ///   - initial: parameters to go on from (warm start); the model's own otherwise.
+  public init(
+    _ model: M, optimizer: O, over communicator: Communicator, allreduce: AllreduceAlgorithm = .automatic,
+    initial: [Scalar]? = nil
+  ) throws {
+    core = try TrainingCore(
+      model, optimizer: optimizer, over: communicator, allreduce: allreduce, initial: initial)
+  }
+
+  public var model: M { core.model }
+  public var optimizer: O { core.optimizer }
+  /// Steps taken so far.
+  public var steps: Int { core.steps }
+  /// The trained parameters, in the model's order: the same on every rank.
+  public var parameters: [Scalar] { core.parameters }
+
+  /// Takes steps until there are `maximumSteps` of them or the loss has stopped improving.
+  ///
+  /// - Parameters:
+  ///   - shard: this rank's rows.
+  ///   - maximumSteps: 1 or more.
+  ///   - rule: judged after each step; a step counts as an epoch. `nil`: all the steps are taken.
+  ///   - onStep: told each step's number and the mean loss before it.
+  /// - Throws: ``DivergenceError`` or ``ReplicaMismatch`` on every rank; `MPIError`.
+  public mutating func run(
+    on shard: Shard<Scalar>, maximumSteps: Int, stopping rule: StoppingRule? = nil,
+    onStep: (Int, Double) throws -> Void = { _, _ in }
+  ) throws -> TrainingReport {
+    var rule = rule
+    let clock = ContinuousClock()
+    let start = clock.now
+    let stepsBefore = core.steps
+    var loss = 0.0
+    for _ in 0..<max(1, maximumSteps) {
+      let totals = try shard.withBatch { try core.step($0) }
+      loss = totals.weight > 0 ? totals.loss / totals.weight : 0
+      try onStep(core.steps, loss)
+      if rule?.isExhausted(by: loss) == true, !core.optimizer.lowerLearningRate() { break }
+    }
+    let taken = core.steps - stepsBefore
+    return try core.report(
+      epoch: core.steps, steps: taken, samples: taken * shard.globalCount, loss: loss,
+      seconds: (clock.now - start).seconds)
+  }
+}

@@ -1,0 +1,51 @@
+import Kernels
+public import Learning
+public import MPI
+
+/// The memory that is averaged in a step: the gradient, and behind it the loss and the weight of the samples, so that
+/// all three travel in one allreduce.
+///
+/// The weight is split in two, a multiple of 4,096 and the rest: so a count of samples stays exact in `Float` up to
+/// 2³⁶ over all ranks, where a single `Float` would lose the last digits from 2²⁴ on.
+final class GradientBucket<Scalar: TrainingScalar & MPIElement> {
+  /// Everything that the allreduce sums.
+  let all: UnsafeMutableBufferPointer<Scalar>
+  /// One value for each parameter.
+  let gradient: UnsafeMutableBufferPointer<Scalar>
+
+  private static var tailCount: Int { 3 }
+  private static var weightUnit: Double { 4096 }
+
+  init(parameterCount: Int) {
+    // Whole cache lines to itself.
+    let bytes = UnsafeMutableRawPointer.allocate(
+      byteCount: (parameterCount + Self.tailCount) * MemoryLayout<Scalar>.stride, alignment: 64)
+    all = UnsafeMutableBufferPointer(
+      start: bytes.bindMemory(to: Scalar.self, capacity: parameterCount + Self.tailCount),
+      count: parameterCount + Self.tailCount)
+    all.initialize(repeating: 0)
+    gradient = UnsafeMutableBufferPointer(rebasing: all[..<parameterCount])
+  }
+
+  deinit { all.deallocate() }
+
+  /// Sums over samples: of this rank before the allreduce, of all ranks after it.
+  var totals: (loss: Double, weight: Double) {
+    get {
+      let tail = all[gradient.count...]
+      let start = tail.startIndex
+      return (Double(tail[start]), Double(tail[start + 1]) * Self.weightUnit + Double(tail[start + 2]))
+    }
+    set {
+      let units = (newValue.weight / Self.weightUnit).rounded(.down)
+      let start = gradient.count
+      all[start] = Scalar(newValue.loss)
+      all[start + 1] = Scalar(units)
+      all[start + 2] = Scalar(newValue.weight - units * Self.weightUnit)
+    }
+  }
+
+  func clear() {
+    all.update(repeating: 0)
+  }
+}

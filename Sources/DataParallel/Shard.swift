@@ -1,0 +1,176 @@
+public import Collectives
+public import Kernels
+public import Learning
+public import MPI
+
+/// This rank's rows of a data set that all ranks hold together.
+///
+/// The ranks' rows are consecutive blocks of the whole set in the order of the ranks. Blocks may differ in length and
+/// may be empty.
+public struct Shard<Scalar: TrainingScalar & MPIElement> {
+  /// This rank's rows.
+  public private(set) var dataset: Dataset<Scalar>
+  /// The ranks that share the set.
+  public let communicator: Communicator
+  /// Number of rows on all ranks.
+  public let globalCount: Int
+  /// The number, in the whole set, of this rank's first row.
+  public let globalOffset: Int
+
+  /// Number of features in a row; the same on every rank.
+  public var featureCount: Int { dataset.featureCount }
+  /// Number of rows on this rank.
+  public var count: Int { dataset.count }
+
+  // MARK: Making one
+
+  /// Joins what each rank has.
+  ///
+  /// - Parameter rows: this rank's rows, possibly none. The ranks must agree on the number of features; one without
+  ///   rows need not know it.
+  /// - Throws: ``RankError`` on every rank when they don't agree, or no rank has a row.
+  public init(_ rows: Dataset<Scalar>, over communicator: Communicator) throws {
+    let featureCount = try communicator.allreduce(rows.count > 0 ? rows.featureCount : 0, .maximum)
+    try self.init(rows, featureCount: featureCount, over: communicator)
+  }
+
+  /// Deals the root's rows out in nearly equal blocks.
+  ///
+  /// - Parameter rows: read on the root alone; `nil` elsewhere.
+  public init(scattering rows: Dataset<Scalar>?, from root: Int = 0, over communicator: Communicator) throws {
+    let own = try communicator.agree {
+      if communicator.rank == root, rows == nil { throw ConfigurationError("the root has no rows to scatter") }
+      return communicator.rank == root ? rows : nil
+    }
+    var shape = [own?.count ?? 0, own?.featureCount ?? 0, own?.sampleWeights == nil ? 0 : 1]
+    try communicator.broadcast(&shape, from: root)
+    let (count, featureCount) = (shape[0], shape[1])
+    let counts = (0..<communicator.size).map { Part($0, of: communicator.size).range(of: count).count }
+    let features = try communicator.scatter(
+      own?.features ?? [], counts: own == nil ? [] : counts.map { $0 * featureCount }, from: root)
+    let targets = try communicator.scatter(own?.targets ?? [], counts: own == nil ? [] : counts, from: root)
+    let weights =
+      shape[2] == 0
+      ? nil : try communicator.scatter(own?.sampleWeights ?? [], counts: own == nil ? [] : counts, from: root)
+    try self.init(
+      Dataset(featureCount: featureCount, features: features, targets: targets, sampleWeights: weights),
+      featureCount: featureCount, over: communicator)
+  }
+
+  /// Who reads a file.
+  public enum Reading: String, Sendable, CaseIterable {
+    /// Each rank its own part; no rank holds it all. The file must be there on every host.
+    case ownPart = "own-part"
+    /// The root all of it, dealing the rows out. The file need not be there on the other hosts.
+    case atRoot = "at-root"
+  }
+
+  /// Reads a file.
+  ///
+  /// - Throws: ``RankError`` on every rank when any can't read it, or the ranks see different files.
+  public init(_ file: DataFile, over communicator: Communicator, reading: Reading = .ownPart) throws {
+    switch reading {
+    case .atRoot:
+      let rows: Dataset<Scalar>? = try communicator.agree { communicator.isRoot ? try file.read() : nil }
+      try self.init(scattering: rows, over: communicator)
+    case .ownPart:
+      let size = try communicator.agree { try file.byteCount() }
+      let sizes = try communicator.allgather(size)
+      try communicator.agree {
+        guard let other = sizes.firstIndex(where: { $0 != sizes[0] }) else { return }
+        throw DataError(
+          file.path,
+          "rank 0 sees a file of \(sizes[0]) bytes, rank \(other) one of \(sizes[other]): give every host the same "
+            + "file, or have the root read it")
+      }
+      let part = Part(communicator.rank, of: communicator.size)
+      let rows: Dataset<Scalar> = try communicator.agree { try file.read(part) }
+      // A part of a sparse file knows only the features it has met.
+      let featureCount = try communicator.allreduce(rows.featureCount, .maximum)
+      let padded = file.isSparse ? try communicator.agree { try rows.padded(to: featureCount) } : rows
+      try self.init(padded, featureCount: featureCount, over: communicator)
+    }
+  }
+
+  /// Reads a file, each rank its own part.
+  ///
+  /// - Parameters:
+  ///   - path: CSV, libsvm, NPY or IDX, told by its name.
+  ///   - target: the column to predict: its name, or its number from 0 (negative ones count from the end). The last
+  ///     one by default.
+  public init(reading path: String, target: String? = nil, over communicator: Communicator) throws {
+    try self.init(
+      DataFile(path, target: target.map { TargetColumn(parsing: $0) }), over: communicator)
+  }
+
+  private init(_ rows: Dataset<Scalar>, featureCount: Int, over communicator: Communicator) throws {
+    dataset = try communicator.agree {
+      if rows.count == 0 { return try Dataset(featureCount: featureCount, features: [], targets: []) }
+      guard rows.featureCount == featureCount else {
+        throw ConfigurationError(
+          "these rows have \(rows.featureCount) features, those of other ranks \(featureCount)")
+      }
+      return rows
+    }
+    self.communicator = communicator
+    let counts = try communicator.allgather(rows.count)
+    globalCount = counts.reduce(0, +)
+    globalOffset = counts[..<communicator.rank].reduce(0, +)
+    // An empty rank may not know that the others have sample weights: weights of none are none.
+    let isWeighted = try communicator.allreduce(rows.sampleWeights == nil ? 0 : 1, .maximum) == 1
+    if isWeighted, dataset.sampleWeights == nil { dataset.sampleWeights = Array(repeating: 1, count: dataset.count) }
+    try communicator.agree { [globalCount] in
+      if globalCount == 0 { throw ConfigurationError("there are no rows to train on") }
+    }
+  }
+
+  // MARK: Using one
+
+  /// Calls `body` with rows of this rank.
+  ///
+  /// - Parameter order: which, by their local numbers; all of them, in place, by default.
+  func withBatch<Result>(
+    _ order: UnsafeBufferPointer<Int32>? = nil, _ body: (Batch<Scalar>) throws -> Result
+  ) rethrows -> Result {
+    try dataset.features.withUnsafeBufferPointer { features in
+      try dataset.targets.withUnsafeBufferPointer { targets in
+        try withOptionalPointer(dataset.sampleWeights) { weights in
+          try body(
+            Batch(
+              count: order?.count ?? dataset.count, featureCount: featureCount,
+              features: features.baseAddress ?? emptyStorage(), targets: targets.baseAddress ?? emptyStorage(),
+              sampleWeights: weights, order: order?.baseAddress))
+        }
+      }
+    }
+  }
+
+  /// Splits every rank's rows into some to train on and some held out. Which ones depends on the seed and the rows'
+  /// numbers in the whole set alone, not on the number of ranks.
+  ///
+  /// - Parameter fraction: the share of all rows that is held out, between 0 and 1.
+  public func split(testFraction fraction: Double, seed: UInt64 = 0) throws -> (train: Shard, test: Shard) {
+    let (train, test) = try communicator.agree {
+      try dataset.split(testFraction: fraction, seed: seed, globalOffset: globalOffset, globalCount: globalCount)
+    }
+    return (try Shard(train, over: communicator), try Shard(test, over: communicator))
+  }
+}
+
+/// A pointer for buffers without elements; never read.
+private func emptyStorage<T>() -> UnsafePointer<T> { UnsafePointer(bitPattern: MemoryLayout<T>.alignment)! }
+
+private func withOptionalPointer<T, Result>(
+  _ values: [T]?, _ body: (UnsafePointer<T>?) throws -> Result
+) rethrows -> Result {
+  guard let values else { return try body(nil) }
+  return try values.withUnsafeBufferPointer { try body($0.baseAddress ?? emptyStorage()) }
+}
+
+extension Shard where Scalar == Double {
+  /// Reads a file of numbers as `Double`, each rank its own part.
+  public init(reading path: String, target: String? = nil, over communicator: Communicator) throws {
+    try self.init(
+      DataFile(path, target: target.map { TargetColumn(parsing: $0) }), over: communicator)
+  }
+}

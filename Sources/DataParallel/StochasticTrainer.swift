@@ -1,0 +1,198 @@
+public import Collectives
+public import Kernels
+public import Learning
+public import MPI
+
+/// Trains a model by mini-batches, the ranks sharing every batch.
+///
+/// The batch size is that of the *global* batch, and the order of the samples depends on the seed and the epoch alone,
+/// so the mathematics of a run doesn't depend on the number of ranks. In each step gradient, loss and sample count
+/// travel in one allreduce.
+///
+/// ```swift
+/// var trainer = try StochasticTrainer(
+///   LinearRegression<Double>(featureCount: shard.featureCount),
+///   optimizer: SGD(learningRate: 1e-2), batchSize: 64, over: world)
+/// for epoch in 1...20 {
+///   let report = try trainer.runEpoch(on: shard)
+///   if world.isRoot { print("epoch \(epoch)  loss \(report.loss)") }
+/// }
+/// ```
+public struct StochasticTrainer<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar: MPIElement {
+  public typealias Scalar = M.Scalar
+
+  private var core: TrainingCore<M, O>
+  private let batchSize: Int
+  private let seed: UInt64
+  private let shuffle: Bool
+  private let syncEvery: Int
+  private let averagingFrom: Int?
+  private var average = WeightAverage<Scalar>()
+  private var order: SampleOrder?
+  private var orderedRows = (offset: -1, count: -1, total: -1)
+
+  /// Epochs run so far.
+  public private(set) var epochs = 0
+
+  /// - Parameters:
+  ///   - model: the same on every rank.
+  ///   - optimizer: the same on every rank.
+  ///   - batchSize: samples in a step, of all ranks together.
+  ///   - communicator: the ranks.
+  ///   - seed: chooses the order of the samples.
+  ///   - shuffle: `false` for the order of the data in every epoch.
+  ///   - syncEvery: 1 averages gradients in each step. With k > 1 every rank steps on its own samples, and the
+  ///     parameters are averaged after every k steps (local SGD: Stich, "Local SGD converges fast and communicates
+  ///     little", 2019); results then depend on the number of ranks.
+  ///   - averagingFrom: ``parameters`` is the mean over the steps from this one on (from 1; scikit-learn's `average`).
+  ///   - allreduce: how gradients are averaged.
+  ///   - initial: parameters to go on from (warm start); the model's own otherwise.
+  /// - Throws: ``RankError`` with a `ConfigurationError`'s text.
+  public init(
+    _ model: M, optimizer: O, batchSize: Int, over communicator: Communicator, seed: UInt64 = 0,
+    shuffle: Bool = true, syncEvery: Int = 1, averagingFrom: Int? = nil,
+    allreduce: AllreduceAlgorithm = .automatic, initial: [Scalar]? = nil
+  ) throws {
+    try communicator.agree {
+      if batchSize < 1 { throw ConfigurationError("the batch size is \(batchSize); it must be at least 1") }
+      if syncEvery < 1 { throw ConfigurationError("parameters are averaged every \(syncEvery) steps; at least 1") }
+      if let averagingFrom, averagingFrom < 1 {
+        throw ConfigurationError("weights are averaged from step \(averagingFrom) on; steps count from 1")
+      }
+    }
+    core = try TrainingCore(
+      model, optimizer: optimizer, over: communicator, allreduce: allreduce, initial: initial)
+    self.batchSize = batchSize
+    self.seed = seed
+    self.shuffle = shuffle
+    self.syncEvery = syncEvery
+    self.averagingFrom = averagingFrom
+  }
+
+  public var model: M { core.model }
+  public var optimizer: O { core.optimizer }
+  /// Steps taken so far.
+  public var steps: Int { core.steps }
+
+  /// The trained parameters, in the model's order: the same on every rank after an epoch.
+  public var parameters: [Scalar] { average.count > 0 ? average.mean : core.parameters }
+
+  /// Goes through all samples once.
+  ///
+  /// - Parameter shard: this rank's rows.
+  /// - Throws: ``DivergenceError`` or ``ReplicaMismatch`` on every rank; `MPIError`.
+  public mutating func runEpoch(on shard: Shard<Scalar>) throws -> TrainingReport {
+    let clock = ContinuousClock()
+    let start = clock.now
+    let stepsBefore = core.steps
+    let totals: (loss: Double, weight: Double)
+    try prepareOrder(of: shard)
+    if let loss = try descendRowByRow(shard) {
+      totals = (loss, shard.withBatch { $0.totalWeight })
+    } else if syncEvery == 1 || core.communicator.size == 1 {
+      totals = try runSteps(shard)
+    } else {
+      totals = try runLocalSteps(shard)
+    }
+    epochs += 1
+    return try core.report(
+      epoch: epochs, steps: core.steps - stepsBefore, samples: shard.globalCount,
+      loss: totals.weight > 0 ? totals.loss / totals.weight : 0, seconds: (clock.now - start).seconds)
+  }
+
+  /// Lowers the learning rate of an adaptive schedule.
+  /// - Returns: whether there is any point in going on.
+  public mutating func lowerLearningRate() -> Bool { core.optimizer.lowerLearningRate() }
+
+  private mutating func prepareOrder(of shard: Shard<Scalar>) throws {
+    let rows = (shard.globalOffset, shard.count, shard.globalCount)
+    if order == nil || orderedRows != rows {
+      order = try core.communicator.agree {
+        try SampleOrder(
+          globalCount: shard.globalCount, rows: shard.globalOffset..<(shard.globalOffset + shard.count),
+          batchSize: batchSize, seed: seed, shuffle: shuffle)
+      }
+      orderedRows = rows
+    }
+    order!.prepare(epoch: epochs)
+  }
+
+  private mutating func runSteps(_ shard: Shard<Scalar>) throws -> (loss: Double, weight: Double) {
+    try forEachBatch(of: shard) { trainer, batch, _ in
+      let totals = try trainer.core.step(batch)
+      trainer.addToAverage()
+      return totals
+    }
+  }
+
+  private mutating func runLocalSteps(_ shard: Shard<Scalar>) throws -> (loss: Double, weight: Double) {
+    var since = (loss: 0.0, weight: 0.0)
+    return try forEachBatch(of: shard) { trainer, batch, isLast in
+      let own = try trainer.core.localStep(batch)
+      since = (since.loss + own.loss, since.weight + own.weight)
+      guard isLast || trainer.core.steps % trainer.syncEvery == 0 else { return (0, 0) }
+      let totals = try trainer.core.averageParameters(since)
+      since = (0, 0)
+      trainer.addToAverage()
+      return totals
+    }
+  }
+
+  /// Calls `body` with this rank's rows of each global batch in turn, and sums up what it returns.
+  private mutating func forEachBatch(
+    of shard: Shard<Scalar>,
+    _ body: (inout Self, Batch<Scalar>, _ isLast: Bool) throws -> (loss: Double, weight: Double)
+  ) throws -> (loss: Double, weight: Double) {
+    // Moved out and back, so that its arrays are never copied.
+    let order = self.order.take()!
+    defer { self.order = order }
+    var sums = (loss: 0.0, weight: 0.0)
+    try order.rows.withUnsafeBufferPointer { rows in
+      for index in 0..<order.batchCount {
+        let totals = try shard.withBatch(UnsafeBufferPointer(rebasing: rows[order.batch(index)])) { batch in
+          try body(&self, batch, index == order.batchCount - 1)
+        }
+        sums = (sums.loss + totals.loss, sums.weight + totals.weight)
+      }
+    }
+    return sums
+  }
+
+  private mutating func addToAverage() {
+    guard let averagingFrom, core.steps >= averagingFrom else { return }
+    core.parameters.withUnsafeBufferPointer { average.add($0) }
+  }
+
+  /// Batches of one row on one rank, where the model knows a faster way than a gradient a step.
+  ///
+  /// - Returns: the sum of losses; `nil` when the general way must be taken.
+  private mutating func descendRowByRow(_ shard: Shard<Scalar>) throws -> Double? {
+    guard core.communicator.size == 1, batchSize == 1, averagingFrom == nil,
+      var sgd = core.optimizer as? SGD<Scalar>
+    else { return nil }
+    let order = self.order!
+    let clock = ContinuousClock()
+    let start = clock.now
+    // Short enough that a diverging run is noticed early.
+    let stretch = 4096
+    var sum = 0.0
+    for first in stride(from: 0, to: order.rows.count, by: stretch) {
+      let last = min(first + stretch, order.rows.count)
+      let loss = order.rows.withUnsafeBufferPointer { rows in
+        shard.withBatch(UnsafeBufferPointer(rebasing: rows[first..<last])) { batch in
+          core.parameters.withUnsafeMutableBufferPointer {
+            core.model.descend($0, through: batch, optimizer: &sgd)
+          }
+        }
+      }
+      guard let loss else { return nil }
+      let before = core.steps
+      core.steps += last - first
+      core.optimizer = sgd as! O
+      try core.checkFinite(loss, (before + 1)...core.steps)
+      sum += loss
+    }
+    core.spent.compute += clock.now - start
+    return sum
+  }
+}

@@ -1,0 +1,164 @@
+import Collectives
+import Kernels
+public import Learning
+public import MPI
+
+/// What all trainers have in common: a replica of the parameters, one step over all ranks, and its clock.
+struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar: MPIElement {
+  typealias Scalar = M.Scalar
+
+  let model: M
+  var optimizer: O
+  let communicator: Communicator
+  let algorithm: AllreduceAlgorithm
+  /// This rank's replica.
+  var parameters: [Scalar]
+  /// Scratch between steps, so copies of a trainer may share it.
+  let bucket: GradientBucket<Scalar>
+  /// Steps taken since the trainer was made.
+  var steps = 0
+  var spent = Spent()
+
+  /// Time since the last report.
+  struct Spent {
+    var compute = Duration.zero
+    var exchange = Duration.zero
+  }
+
+  init(
+    _ model: M, optimizer: O, over communicator: Communicator, allreduce algorithm: AllreduceAlgorithm,
+    initial: [Scalar]?
+  ) throws {
+    self.model = model
+    self.optimizer = optimizer
+    self.communicator = communicator
+    self.algorithm = algorithm
+    let count = model.parameterCount
+    try communicator.agree {
+      guard initial == nil || initial!.count == count else {
+        throw ConfigurationError("\(initial!.count) initial parameters for a model that has \(count)")
+      }
+    }
+    var parameters = initial ?? Array(repeating: 0, count: count)
+    if initial == nil { parameters.withUnsafeMutableBufferPointer { model.initialize($0) } }
+    // Replicas start alike whatever the model's own initialisation does.
+    try parameters.withUnsafeMutableBufferPointer { try communicator.broadcast($0, from: 0) }
+    self.parameters = parameters
+    self.bucket = GradientBucket(parameterCount: count)
+  }
+
+  /// One step on a global batch of which this rank has `batch`: gradient, one allreduce, update.
+  ///
+  /// - Returns: the global batch's sum of losses before the step, and its weight.
+  mutating func step(_ batch: Batch<Scalar>) throws -> (loss: Double, weight: Double) {
+    let clock = ContinuousClock()
+    let start = clock.now
+    addGradient(of: batch)
+    let computed = clock.now
+    try communicator.allreduce(bucket.all, using: algorithm)
+    let exchanged = clock.now
+    let totals = try update()
+    spent.compute += (computed - start) + (clock.now - exchanged)
+    spent.exchange += exchanged - computed
+    return totals
+  }
+
+  /// One step on this rank's samples alone; replicas come apart until ``averageParameters(weight:)``.
+  mutating func localStep(_ batch: Batch<Scalar>) throws -> (loss: Double, weight: Double) {
+    let clock = ContinuousClock()
+    let start = clock.now
+    addGradient(of: batch)
+    let totals = try update()
+    spent.compute += clock.now - start
+    return totals
+  }
+
+  /// Makes the replicas equal: the mean of the ranks' parameters, weighted by the samples that each has used.
+  ///
+  /// - Parameter totals: sums since the last time, of this rank.
+  /// - Returns: their sums over all ranks.
+  mutating func averageParameters(_ totals: (loss: Double, weight: Double)) throws -> (loss: Double, weight: Double) {
+    let clock = ContinuousClock()
+    let start = clock.now
+    let weight = Scalar(totals.weight)
+    for index in parameters.indices { bucket.all[index] = parameters[index] * weight }
+    bucket.totals = totals
+    try communicator.allreduce(bucket.all, using: algorithm)
+    let sums = bucket.totals
+    try checkFinite(sums.loss, steps...steps)
+    if sums.weight > 0 {
+      let scale = Scalar(1 / sums.weight)
+      for index in parameters.indices { parameters[index] = bucket.all[index] * scale }
+    }
+    spent.exchange += clock.now - start
+    return sums
+  }
+
+  private func addGradient(of batch: Batch<Scalar>) {
+    bucket.clear()
+    let loss = parameters.withUnsafeBufferPointer { model.addGradient(of: batch, at: $0, to: bucket.gradient) }
+    bucket.totals = (loss, batch.totalWeight)
+  }
+
+  private mutating func update() throws -> (loss: Double, weight: Double) {
+    let totals = bucket.totals
+    steps += 1
+    if communicator.size == 1 || totals.loss.isFinite { try checkFinite(totals.loss, steps...steps) }
+    // A batch whose samples all weigh nothing says nothing.
+    guard totals.weight > 0 else { return totals }
+    let scale = Scalar(1 / totals.weight)
+    let penalized = model.penalizedParameterCount
+    parameters.withUnsafeMutableBufferPointer {
+      optimizer.step($0, gradient: UnsafeBufferPointer(bucket.gradient), scale: scale, penalizedCount: penalized)
+    }
+    return totals
+  }
+
+  func checkFinite(_ loss: Double, _ steps: ClosedRange<Int>) throws {
+    if !loss.isFinite {
+      throw DivergenceError(steps: steps, learningRate: (optimizer as? SGD<Scalar>)?.currentLearningRate)
+    }
+  }
+
+  /// Closes a span of steps: compares the replicas, and gathers how the ranks spent their time.
+  mutating func report(
+    epoch: Int, steps: Int, samples: Int, loss: Double, seconds: Double
+  ) throws -> TrainingReport {
+    let hash = parametersHash(parameters)
+    let hashes = try communicator.allgather(hash)
+    guard hashes.allSatisfy({ $0 == hash }) else { throw ReplicaMismatch(hashes: hashes) }
+    let all = try communicator.allgather([spent.compute.seconds, spent.exchange.seconds, seconds])
+    spent = Spent()
+    let column = { (index: Int) in stride(from: index, to: all.count, by: 3).map { all[$0] } }
+    // The rank that comes last into an allreduce waits for nobody: its time is what the exchange itself takes.
+    let exchange = column(1)
+    let communication = exchange.min()!
+    return TrainingReport(
+      epoch: epoch, steps: steps, samples: samples, loss: loss, seconds: column(2).max()!,
+      compute: RankStatistics(column(0)), communication: RankStatistics(exchange.map { _ in communication }),
+      waiting: RankStatistics(exchange.map { $0 - communication }), weightsHash: hash)
+  }
+}
+
+/// FNV-1a over the bytes, eight at a time (Fowler, Noll and Vo).
+func parametersHash<Scalar>(_ parameters: [Scalar]) -> UInt64 {
+  parameters.withUnsafeBytes { bytes in
+    var hash: UInt64 = 0xcbf2_9ce4_8422_2325
+    var offset = 0
+    while offset + 8 <= bytes.count {
+      hash = (hash ^ bytes.loadUnaligned(fromByteOffset: offset, as: UInt64.self)) &* 0x100_0000_01b3
+      // FNV's multiplication carries upwards alone: without this a high bit would never reach a low one.
+      hash ^= hash >> 32
+      offset += 8
+    }
+    while offset < bytes.count {
+      hash = (hash ^ UInt64(bytes[offset])) &* 0x100_0000_01b3
+      offset += 1
+    }
+    return hash
+  }
+}
+
+extension Duration {
+  package var seconds: Double { Double(components.seconds) + Double(components.attoseconds) * 1e-18 }
+}
