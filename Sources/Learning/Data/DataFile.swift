@@ -1,0 +1,84 @@
+public import Kernels
+
+/// A file of rows to learn from, and how to read it.
+///
+/// ```swift
+/// let data: Dataset<Double> = try DataFile("housing.csv", target: "price").read()
+/// let mine: Dataset<Float> = try DataFile("train-images-idx3-ubyte.gz").read(Part(rank, of: size))
+/// ```
+/// A part is read without holding, or even touching, the rest of the file (a compressed file has to be decompressed
+/// from its beginning, but is never held). The parts, one after the other, are the file's rows in their order.
+public struct DataFile: Sendable {
+  public var path: String
+  /// `nil`: what the file's name tells.
+  public var format: DataFormat?
+  /// The column to predict; `nil`: the last one. CSV, and NPY or IDX tables that hold their targets themselves.
+  public var target: TargetColumn?
+  /// Whether the first line of a CSV file holds the columns' names; `nil`: it does if anything in it is not a number.
+  public var header: Bool?
+  /// A second file, NPY or IDX, that holds one target for each row of an NPY or IDX file.
+  ///
+  /// `nil` for an IDX file: the one called `labels-idx1` where this one is called `images-idx3`.
+  public var targetPath: String?
+  /// What the first feature is called in a libsvm file: 1, or 0 in files that count from zero.
+  public var firstIndex: Int
+
+  public init(
+    _ path: String, format: DataFormat? = nil, target: TargetColumn? = nil, header: Bool? = nil,
+    targetPath: String? = nil, firstIndex: Int = 1
+  ) {
+    self.path = path
+    self.format = format
+    self.target = target
+    self.header = header
+    self.targetPath = targetPath
+    self.firstIndex = firstIndex
+  }
+
+  /// Reads the rows of one part.
+  ///
+  /// Text files are parted by bytes (at line starts), the others by rows, so that parts of a text file are of nearly
+  /// the same number of bytes, not of rows, and may be empty. Numbers are read in double precision, correctly
+  /// rounded, and then converted to `Scalar`.
+  ///
+  /// - Parameters:
+  ///   - part: which rows.
+  ///   - featureCount: how many features there must be. A libsvm file doesn't tell: without this, a part has as many
+  ///     features as the greatest index in it says, and `Dataset.padded(to:)` makes parts alike.
+  /// - Throws: `DataError` on anything in the file that isn't as it should be.
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
+  public func read<Scalar: TrainingScalar>(_ part: Part = .whole, featureCount: Int? = nil)
+    throws(DataError) -> Dataset<Scalar>
+  {
+    let format = try resolvedFormat()
+    if let featureCount, featureCount < 1 {
+      throw DataError(path, "\(featureCount) features were asked for: there must be at least one")
+    }
+    if targetPath != nil, format == .csv || format == .libsvm {
+      throw DataError(
+        path, "a second file of targets goes with NPY and IDX files; a \(format.rawValue) file holds its own targets")
+    }
+    switch format {
+    case .csv: return try readCSV(part, featureCount: featureCount)
+    case .libsvm: return try readLibsvm(part, featureCount: featureCount)
+    case .npy, .idx: return try readTable(format, part, featureCount: featureCount)
+    }
+  }
+
+  private func resolvedFormat() throws(DataError) -> DataFormat {
+    if let known = format ?? DataFormat(inferredFrom: path) { return known }
+    // What can't be read at all is the more important news.
+    _ = try ByteStream(path)
+    throw DataError(
+      path,
+      "the name doesn't tell the format; name one of \(DataFormat.allCases.map(\.rawValue).joined(separator: ", "))")
+  }
+
+  /// Throws unless the file has the number of features that was asked for.
+  func check(_ featureCount: Int, against expected: Int?) throws(DataError) {
+    if let expected, expected != featureCount {
+      throw DataError(path, "\(featureCount) feature columns, but \(expected) are expected")
+    }
+  }
+}
