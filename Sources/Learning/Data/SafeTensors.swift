@@ -103,24 +103,24 @@ extension SafeTensors.Tensor {
   /// The numbers as `Double`s.
   public func doubles() -> [Double] {
     switch elementType {
-    case .bool, .uint8: bytes.map(Double.init)
-    case .int8: numbers(Int8.self).map(Double.init)
-    case .uint16: numbers(UInt16.self).map(Double.init)
-    case .int16: numbers(Int16.self).map(Double.init)
-    case .float16: numbers(Float16.self).map(Double.init)
+    case .bool, .uint8: bytes.map { Double($0) }
+    case .int8: numbers(Int8.self).map { Double($0) }
+    case .uint16: numbers(UInt16.self).map { Double($0) }
+    case .int16: numbers(Int16.self).map { Double($0) }
+    case .float16: numbers(Float16.self).map { Double($0) }
     case .bfloat16: numbers(UInt16.self).map { Double(Float(bitPattern: UInt32($0) << 16)) }
-    case .uint32: numbers(UInt32.self).map(Double.init)
-    case .int32: numbers(Int32.self).map(Double.init)
-    case .float32: numbers(Float.self).map(Double.init)
-    case .uint64: numbers(UInt64.self).map(Double.init)
-    case .int64: numbers(Int64.self).map(Double.init)
+    case .uint32: numbers(UInt32.self).map { Double($0) }
+    case .int32: numbers(Int32.self).map { Double($0) }
+    case .float32: numbers(Float.self).map { Double($0) }
+    case .uint64: numbers(UInt64.self).map { Double($0) }
+    case .int64: numbers(Int64.self).map { Double($0) }
     case .float64: numbers(Double.self)
     }
   }
 
   /// The numbers as `Float`s.
   public func floats() -> [Float] {
-    elementType == .float32 ? numbers(Float.self) : doubles().map(Float.init)
+    elementType == .float32 ? numbers(Float.self) : doubles().map { Float($0) }
   }
 
   private func numbers<Number: BitwiseCopyable>(_ type: Number.Type) -> [Number] {
