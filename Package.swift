@@ -36,7 +36,7 @@ let package = Package(
     .testTarget(name: "CollectivesTests", dependencies: ["Collectives"]),
     // Started by the tests under mpirun.
     .executableTarget(
-      name: "multirank-suite", dependencies: ["MPI", "Collectives", "DataParallel"], path: "Tests/MultiRankSuite"),
+      name: "multirank-suite", dependencies: ["MPI", "Collectives", "Learning", "DataParallel"], path: "Tests/MultiRankSuite"),
   ],
   swiftLanguageModes: [.v6]
 )

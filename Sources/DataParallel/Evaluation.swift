@@ -1,5 +1,5 @@
 import Collectives
-public import Kernels
+import Kernels
 public import Learning
 import MPI
 

@@ -1,5 +1,4 @@
 public import Collectives
-public import Kernels
 public import Learning
 public import MPI
 

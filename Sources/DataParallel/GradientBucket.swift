@@ -1,6 +1,6 @@
 import Kernels
-public import Learning
-public import MPI
+import Learning
+import MPI
 
 /// The memory that is averaged in a step: the gradient, and behind it the loss and the weight of the samples, so that
 /// all three travel in one allreduce.

@@ -57,7 +57,7 @@ extension Shard {
     if labels.isMinusOneAndOne { dataset.mapMinusOneToZero() }
     if expected == nil {
       let counts = try classCounts(count)
-      try communicator.agree { try Dataset<Scalar>.requireTwoClasses(counts: counts) }
+      try communicator.agree { try LabelRange.requireTwoClasses(counts: counts) }
     }
     return count
   }

@@ -1,4 +1,4 @@
-public import Collectives
+import Collectives
 public import Kernels
 public import Learning
 public import MPI
@@ -9,7 +9,7 @@ public import MPI
 /// may be empty.
 public struct Shard<Scalar: TrainingScalar & MPIElement> {
   /// This rank's rows.
-  public private(set) var dataset: Dataset<Scalar>
+  public internal(set) var dataset: Dataset<Scalar>
   /// The ranks that share the set.
   public let communicator: Communicator
   /// Number of rows on all ranks.

@@ -1,5 +1,4 @@
 public import Collectives
-public import Kernels
 public import Learning
 public import MPI
 
@@ -104,6 +103,34 @@ public struct StochasticTrainer<M: Model, O: Optimizer> where O.Scalar == M.Scal
   /// - Returns: whether there is any point in going on.
   public mutating func lowerLearningRate() -> Bool { core.optimizer.lowerLearningRate() }
 
+  /// Runs epochs until there are enough, or training has stopped improving.
+  ///
+  /// - Parameters:
+  ///   - shard: this rank's rows.
+  ///   - epochs: the most to run.
+  ///   - rule: judged after each epoch by the mean loss or, with `validation`, by the score on it. When its patience
+  ///     runs out an adaptive schedule is lowered; any other ends the training. `nil`: all epochs are run.
+  ///   - validation: held-out rows for early stopping.
+  ///   - onEpoch: told of each epoch, with the evaluation of the held-out rows.
+  /// - Returns: the report of the last epoch, and how many were run.
+  @discardableResult
+  public mutating func fit(
+    on shard: Shard<Scalar>, epochs maximum: Int, stopping rule: StoppingRule? = nil,
+    validation: Shard<Scalar>? = nil, onEpoch: (TrainingReport, Evaluation?) throws -> Void = { _, _ in }
+  ) throws -> TrainingReport? {
+    var rule = rule
+    var last: TrainingReport?
+    for _ in 0..<max(0, maximum) {
+      let report = try runEpoch(on: shard)
+      last = report
+      let evaluation = try validation.map { try $0.evaluate(model, at: parameters) }
+      try onEpoch(report, evaluation)
+      let judged = evaluation.map { $0.score.map { -$0 } ?? $0.loss } ?? report.loss
+      if rule?.isExhausted(by: judged) == true, !lowerLearningRate() { break }
+    }
+    return last
+  }
+
   private mutating func prepareOrder(of shard: Shard<Scalar>) throws {
     let rows = (shard.globalOffset, shard.count, shard.globalCount)
     if order == nil || orderedRows != rows {
@@ -167,6 +194,7 @@ public struct StochasticTrainer<M: Model, O: Optimizer> where O.Scalar == M.Scal
   ///
   /// - Returns: the sum of losses; `nil` when the general way must be taken.
   private mutating func descendRowByRow(_ shard: Shard<Scalar>) throws -> Double? {
+    let model = core.model
     guard core.communicator.size == 1, batchSize == 1, averagingFrom == nil,
       var sgd = core.optimizer as? SGD<Scalar>
     else { return nil }
@@ -180,9 +208,7 @@ public struct StochasticTrainer<M: Model, O: Optimizer> where O.Scalar == M.Scal
       let last = min(first + stretch, order.rows.count)
       let loss = order.rows.withUnsafeBufferPointer { rows in
         shard.withBatch(UnsafeBufferPointer(rebasing: rows[first..<last])) { batch in
-          core.parameters.withUnsafeMutableBufferPointer {
-            core.model.descend($0, through: batch, optimizer: &sgd)
-          }
+          core.parameters.withUnsafeMutableBufferPointer { model.descend($0, through: batch, optimizer: &sgd) }
         }
       }
       guard let loss else { return nil }

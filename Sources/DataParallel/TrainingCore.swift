@@ -1,7 +1,7 @@
 import Collectives
 import Kernels
-public import Learning
-public import MPI
+import Learning
+import MPI
 
 /// What all trainers have in common: a replica of the parameters, one step over all ranks, and its clock.
 struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar: MPIElement {
@@ -103,13 +103,14 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
   private mutating func update() throws -> (loss: Double, weight: Double) {
     let totals = bucket.totals
     steps += 1
-    if communicator.size == 1 || totals.loss.isFinite { try checkFinite(totals.loss, steps...steps) }
+    try checkFinite(totals.loss, steps...steps)
     // A batch whose samples all weigh nothing says nothing.
     guard totals.weight > 0 else { return totals }
     let scale = Scalar(1 / totals.weight)
     let penalized = model.penalizedParameterCount
+    let gradient = UnsafeBufferPointer(bucket.gradient)
     parameters.withUnsafeMutableBufferPointer {
-      optimizer.step($0, gradient: UnsafeBufferPointer(bucket.gradient), scale: scale, penalizedCount: penalized)
+      optimizer.step($0, gradient: gradient, scale: scale, penalizedCount: penalized)
     }
     return totals
   }

@@ -1,5 +1,4 @@
-public import Learning
-import MPI
+public import MPI
 
 /// What an epoch (or, for full-batch training, a run of steps) did. The same on every rank.
 public struct TrainingReport: Sendable {
@@ -51,7 +50,8 @@ public struct DivergenceError: CollectiveError, CustomStringConvertible, Sendabl
   public var description: String {
     let place = steps.count == 1 ? "in step \(steps.lowerBound)" : "in steps \(steps.lowerBound)…\(steps.upperBound)"
     let rate = learningRate.map { " than \($0)" } ?? ""
-    return "training diverges: the loss isn't finite \(place). Try a smaller learning rate\(rate), or scale the features"
+    return
+      "training diverges: the loss isn't finite \(place). Try a smaller learning rate\(rate), or scale the features"
   }
 }
 

@@ -5,7 +5,7 @@
 
 import MPI
 
-let groups = allreduceCases
+let groups = allreduceCases + trainerCases
 
 let wanted = CommandLine.arguments.dropFirst()
 do {

@@ -82,3 +82,11 @@ public struct DataFile: Sendable {
     }
   }
 }
+
+extension DataFile {
+  /// The size of the file as it lies on disk.
+  package func byteCount() throws(DataError) -> Int { try ByteStream(path).fileSize }
+
+  /// Whether rows name only the features that aren't 0, so that parts may differ in how many they know.
+  package var isSparse: Bool { (format ?? DataFormat(inferredFrom: path)) == .libsvm }
+}
