@@ -32,11 +32,14 @@ let package = Package(
     .target(name: "RingTrain", dependencies: ["DataParallel", "Measurement"]),
     .executableTarget(name: "RingTrainCLI", dependencies: ["RingTrain", argumentParser, logging]),
 
+    .target(name: "TestSupport", path: "Tests/TestSupport"),
     .testTarget(name: "LearningTests", dependencies: ["Learning"]),
     .testTarget(name: "CollectivesTests", dependencies: ["Collectives"]),
     // Started by the tests under mpirun.
     .executableTarget(
-      name: "multirank-suite", dependencies: ["MPI", "Collectives", "Learning", "DataParallel"], path: "Tests/MultiRankSuite"),
+      name: "multirank-suite", dependencies: ["MPI", "Collectives", "Learning", "DataParallel"],
+      path: "Tests/MultiRankSuite"),
+    .testTarget(name: "MultiRankTests", dependencies: ["TestSupport"]),
   ],
   swiftLanguageModes: [.v6]
 )
