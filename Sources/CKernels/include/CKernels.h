@@ -65,4 +65,13 @@ RT_DECLARE(float, f32)
 RT_DECLARE(double, f64)
 #undef RT_DECLARE
 
+// Tells the core that this is a loop which waits for another core.
+static inline void rt_spin_hint(void) {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  __asm__ volatile("yield");
+#endif
+}
+
 #endif
