@@ -39,7 +39,7 @@ struct CSVLayout {
   let columnCount: Int
   /// The names in the header line; `nil` when there is no such line.
   let names: [String]?
-  /// Where the first row starts.
+  /// Where a line starts that has only rows behind it.
   let dataOffset: Int
 
   /// - Throws: `DataError` when the file holds no rows.
@@ -62,7 +62,7 @@ struct CSVLayout {
         !field.isEmpty && DecimalNumber.parse(field) == nil && !DecimalNumber.isNonFinite(field)
       }
     names = hasHeader ? fields.map(Self.name) : nil
-    dataOffset = hasHeader ? first.nextOffset : first.offset
+    dataOffset = hasHeader ? first.nextOffset : 0
     if hasHeader, try lines.nextFilled() == nil {
       throw DataError(stream.path, "holds a header line but no rows: no data in it")
     }
