@@ -14,6 +14,8 @@ final class Folder {
   /// Writes a file and returns its path.
   func write(_ name: String, _ bytes: some Sequence<UInt8>) -> String {
     let file = "\(path)/\(name)"
+    // Overwriting in place makes some file systems write to the disk at once.
+    unlink(file)
     #expect(FileManager.default.createFile(atPath: file, contents: Data(bytes)))
     return file
   }
