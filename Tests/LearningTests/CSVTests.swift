@@ -131,6 +131,7 @@ import Testing
     expectFailure("a,b\n1,1e999\n", "too large", line: 2, column: 2)
     expectFailure("a,b\n1,\n", "nothing where a number belongs", line: 2, column: 2)
     expectFailure("a,b\n1,2\0\n", "NUL", line: 2, column: 2)
+    expectFailure("1\t2\n\"\t1\"\t2\n", "blanks or quotation marks", line: 2)
     expectFailure("a\0b,c\n1,2\n", "NUL", line: 1)
     expectFailure("1\n2\n", "one column only")
     expectFailure("1 2\n3 4\n", "one column only")

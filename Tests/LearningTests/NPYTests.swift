@@ -1,3 +1,4 @@
+import Foundation
 import Learning
 import Testing
 
@@ -133,6 +134,14 @@ import Testing
     #expect(error?.message.contains("too large for Float") == true)
     let zipped = folder.writeCompressed("f.npy.gz", npy("<f8", "(2, 3)", six, fortran: "True"))
     LearningTests.expectFailure(DataFile(zipped), "Fortran order")
+  }
+
+  /// A sparse file: as long as its header promises, but more than fits into memory.
+  @Test func tooLargeForMemory() throws {
+    let content = npy("|u1", "(137438953472, 2)", [])
+    let path = folder.write("huge.npy", content)
+    guard truncate(path, content.count + (1 << 38)) == 0 else { return }
+    LearningTests.expectFailure(DataFile(path), "more memory than there is")
   }
 
   @Test func mutations() {
