@@ -48,7 +48,8 @@ public protocol Model<Scalar>: Sendable {
   /// - Returns: the sum over the rows of weight × loss.
   func addGradient(
     of batch: Batch<Scalar>, at parameters: UnsafeBufferPointer<Scalar>,
-    to gradient: UnsafeMutableBufferPointer<Scalar>) -> Double
+    to gradient: UnsafeMutableBufferPointer<Scalar>
+  ) -> Double
 
   /// The sum over the rows of weight × loss. By default through ``addGradient(of:at:to:)``.
   func loss(of batch: Batch<Scalar>, at parameters: UnsafeBufferPointer<Scalar>) -> Double
