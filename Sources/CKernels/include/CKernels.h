@@ -24,6 +24,9 @@ enum { rt_block_rows = 64 };  // how many rows the loops take at a time, at most
 void rt_losses(int loss, double epsilon, int64_t count, const double *outputs, const double *targets, double *values,
                double *derivatives);
 
+/// rates[i] = initial ÷ ⁴√(first + i), to the bit what two square roots and a division give.
+void rt_inverse_fourth_roots(int32_t count, double initial, double first, double *rates);
+
 #define RT_DECLARE(REAL, SUFFIX)                                                                                       \
   /* Row i of `count` rows is row `order[i]` of the storage, or row i where `order` is NULL.                           \
      `weights` may be NULL: each row weighs 1. */                                                                      \
