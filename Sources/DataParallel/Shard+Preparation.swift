@@ -2,14 +2,16 @@ import Collectives
 public import Learning
 import MPI
 
+/// How features are brought to one scale.
+public enum ShardScaling: String, Sendable, CaseIterable {
+  /// Mean 0, standard deviation 1.
+  case standard
+  /// Minimum 0, maximum 1.
+  case minMax = "min-max"
+}
+
 extension Shard {
-  /// How features are brought to one scale.
-  public enum Scaling: String, Sendable, CaseIterable {
-    /// Mean 0, standard deviation 1.
-    case standard
-    /// Minimum 0, maximum 1.
-    case minMax = "min-max"
-  }
+  public typealias Scaling = ShardScaling
 
   /// Works a scaling out from the rows of all ranks.
   public func fitScaling(_ scaling: Scaling) throws -> FeatureScaling<Scalar> {
