@@ -60,9 +60,8 @@ struct BenchAllreduce: ParsableCommand {
   var json = false
 
   func validate() throws {
-    try require(
-      minimum.bytes >= element.size, "-b is \(minimum.bytes); one \(element.rawValue) has \(element.size) bytes")
-    try require(maximum.bytes >= minimum.bytes, "-e is \(maximum.bytes), less than -b, which is \(minimum.bytes)")
+    try require(maximum.bytes >= minimum.bytes, "-e is \(maximum), less than -b, which is \(minimum)")
+    try require(maximum.bytes >= element.size, "-e is \(maximum); one \(element.rawValue) has \(element.size) bytes")
     try require(factor >= 2, "-f is \(factor); it must be at least 2")
     try require(iterations >= 1, "-n is \(iterations); it must be at least 1")
     try require(warmup >= 0, "-w is \(warmup); it must be 0 or more")
@@ -73,7 +72,8 @@ struct BenchAllreduce: ParsableCommand {
     try withMPI { world in
       try world.requireSameArguments()
       let sweep = AllreduceSweep(
-        smallest: minimum.bytes, largest: maximum.bytes, factor: factor, iterations: iterations, warmUp: warmup,
+        smallest: max(minimum.bytes, element.size), largest: maximum.bytes, factor: factor, iterations: iterations,
+        warmUp: warmup,
         element: element, operation: operation, buffers: buffers, algorithms: algorithms)
       let hosts = try world.hostCount()
       if world.isRoot, !json { printHeader(ranks: world.size, hosts: hosts) }

@@ -131,7 +131,7 @@ struct TrainingRun<Scalar: TrainingScalar & MPIElement> {
     let warmUp = options.warmUp
     let steps = max(1, stepsPerEpoch * epochs - warmUp)
     var schedule: Learning.Schedule =
-      switch options.schedule {
+      switch options.scheduleKind {
       case .constant: .constant
       case .invscaling: .inverseScaling(power: options.powerT)
       case .optimal: .optimal(alpha: options.alpha)
@@ -153,7 +153,7 @@ struct TrainingRun<Scalar: TrainingScalar & MPIElement> {
   }
 
   private func stoppingRule() throws -> StoppingRule? {
-    let usesRule = options.tol != nil || options.earlyStopping != nil || options.schedule == .adaptive
+    let usesRule = options.tol != nil || options.earlyStopping != nil || options.scheduleKind == .adaptive
     return usesRule ? try StoppingRule(tolerance: options.tol ?? 1e-3, patience: options.patience) : nil
   }
 
