@@ -87,11 +87,11 @@ public struct Shard<Scalar: TrainingScalar & MPIElement> {
       let size = try communicator.agree { try file.byteCount() }
       let sizes = try communicator.allgather(size)
       try communicator.agree {
-        guard let other = sizes.firstIndex(where: { $0 != sizes[0] }) else { return }
+        guard size != sizes[0] else { return }
         throw DataError(
           file.path,
-          "rank 0 sees a file of \(sizes[0]) bytes, rank \(other) one of \(sizes[other]): give every host the same "
-            + "file, or have the root read it")
+          "a file of \(size) bytes, but rank 0 sees one of \(sizes[0]): give every host the same file, or have the "
+            + "root read it")
       }
       let part = Part(communicator.rank, of: communicator.size)
       let rows: Dataset<Scalar> = try communicator.agree { try file.read(part, featureCount: expected) }

@@ -118,17 +118,18 @@ struct DataOptions: ParsableArguments {
     case .makeRegression(let problem):
       return try Shard(problem.dataset(part), over: world)
     case .file(let path):
-      return try file(path, labels: labels, over: world, featureCount: featureCount)
+      return try Shard(file(path, labels: labels), over: world, reading: read, featureCount: featureCount)
     }
   }
 
-  /// The rows of a file, read by the same rules as `--data`.
-  func file<Scalar>(_ path: String, labels: String? = nil, over world: Communicator, featureCount: Int?) throws
-    -> Shard<Scalar>
-  {
-    try Shard(
-      DataFile(
-        path, format: format, target: target.map(TargetColumn.init(parsing:)), header: header, targetPath: labels),
-      over: world, reading: read, featureCount: featureCount)
+  /// How `--data`, where it is a file, is read.
+  var dataFile: DataFile? {
+    if case .file(let path) = data { file(path, labels: labels) } else { nil }
+  }
+
+  /// How a file is read, by the same rules as `--data`.
+  func file(_ path: String, labels: String? = nil) -> DataFile {
+    DataFile(
+      path, format: format, target: target.map(TargetColumn.init(parsing:)), header: header, targetPath: labels)
   }
 }

@@ -41,7 +41,7 @@ struct Evaluate: ParsableCommand {
       }
     }
     if file.kind.isClassifier {
-      _ = try naming(data.data.name) { try rows.prepareClasses(expected: file.classCount) }
+      _ = try naming(data.data.name) { try rows.prepareClasses(expected: file.classCount, readFrom: data.dataFile) }
     }
     if let scaling = file.scaling { try rows.apply(scaling) }
     let evaluation = try evaluate(file.model(), file, rows)

@@ -52,13 +52,13 @@ struct SubjectError: CollectiveError, CustomStringConvertible {
   let description: String
 }
 
-/// Puts the file or flag at fault before what all ranks complain of.
-func naming<Result>(_ subject: String, _ body: () throws -> Result) throws -> Result {
+/// Puts the file or flag at fault before what all ranks complain of, and a hint behind it.
+func naming<Result>(_ subject: String, hint: String = "", _ body: () throws -> Result) throws -> Result {
   do {
     return try body()
   } catch let error as any CollectiveError {
     let message = "\(error)"
-    throw message.contains(subject) ? error : SubjectError(description: "\(subject): \(message)")
+    throw SubjectError(description: (message.contains(subject) ? "" : "\(subject): ") + message + hint)
   }
 }
 

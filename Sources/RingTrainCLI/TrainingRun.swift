@@ -94,19 +94,28 @@ struct TrainingRun<Scalar: TrainingScalar & MPIElement> {
     let source = options.data.data
     var rows = Rows(train: try options.data.shard(.train, over: world, featureCount: featureCount))
     if options.modelKind.isClassifier {
-      rows.classCount = try naming(source.name) { try rows.train.prepareClasses(expected: classCount) }
+      // Whoever named no model may not have wanted classes at all.
+      let hint = options.model == nil && options.loss == nil ? "; for a regression use --model linear" : ""
+      rows.classCount = try naming(source.name, hint: hint) {
+        try rows.train.prepareClasses(expected: classCount, readFrom: options.data.dataFile)
+      }
     }
     if let fraction = options.testFraction {
       (rows.train, rows.test) = try naming("--test") {
         try rows.train.split(testFraction: fraction, seed: options.seed)
       }
-    } else if let path = options.test {
-      rows.test = try options.data.file(path, over: world, featureCount: rows.train.featureCount)
-    } else if source.hasTestHalf {
-      rows.test = try options.data.shard(.test, over: world, featureCount: rows.train.featureCount)
-    }
-    if rows.classCount > 0, options.testFraction == nil {
-      _ = try naming(options.test ?? source.name) { try rows.test?.prepareClasses(expected: rows.classCount) }
+    } else if options.test != nil || source.hasTestHalf {
+      let file = options.test.map { options.data.file($0) }
+      let features = rows.train.featureCount
+      var test: Shard<Scalar> =
+        try file.map { try Shard($0, over: world, reading: options.data.read, featureCount: features) }
+        ?? options.data.shard(.test, over: world, featureCount: features)
+      if rows.classCount > 0 {
+        _ = try naming(file?.path ?? source.name) {
+          try test.prepareClasses(expected: rows.classCount, readFrom: file)
+        }
+      }
+      rows.test = test
     }
     if let fraction = options.earlyStopping {
       (rows.train, rows.validation) = try naming("--early-stopping") {
