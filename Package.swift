@@ -37,7 +37,7 @@ let package = Package(
     .testTarget(name: "CollectivesTests", dependencies: ["Collectives"]),
     // Started by the tests under mpirun.
     .executableTarget(
-      name: "multirank-suite", dependencies: ["MPI", "Collectives", "Learning", "DataParallel"],
+      name: "multirank-suite", dependencies: ["MPI", "Kernels", "Collectives", "Learning", "DataParallel", "CZlib"],
       path: "Tests/MultiRankSuite"),
     .testTarget(name: "MultiRankTests", dependencies: ["TestSupport"]),
   ],
