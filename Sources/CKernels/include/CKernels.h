@@ -59,7 +59,7 @@ void rt_losses(int loss, double epsilon, int64_t count, const double *outputs, c
      the step is v, or with `nesterov` scale · g + momentum · v. w ← w · keep − rate · step. With q not NULL then      \
      follows the cumulative L1 penalty of total u. Bitwise the same on every processor. */                             \
   void rt_sgd_##SUFFIX(int64_t n, REAL *w, const REAL *g, REAL *v, REAL *q, REAL scale, REAL rate, REAL keep,          \
-                       REAL momentum, int nesterov, REAL u);
+                       REAL decay, REAL momentum, int nesterov, REAL u);
 
 RT_DECLARE(float, f32)
 RT_DECLARE(double, f64)
