@@ -25,7 +25,7 @@ let package = Package(
     .target(name: "CKernels"),
     .target(name: "Kernels", dependencies: ["CKernels"]),
     .target(name: "MPI", dependencies: ["CMPI"]),
-    .target(name: "Collectives", dependencies: ["MPI", "Kernels", atomics]),
+    .target(name: "Collectives", dependencies: ["MPI", "Kernels", "CKernels", atomics]),
     .target(name: "Learning", dependencies: ["Kernels", "CZlib", numerics]),
     .target(name: "DataParallel", dependencies: ["Collectives", "Learning"]),
     .target(name: "Measurement", dependencies: ["Collectives"]),

@@ -20,19 +20,13 @@ RT_INLINE double rt_exp(double x) {
   double shifted = x * 0x1.71547652b82fep+0 + shift;
   double n = shifted - shift;
   double r = (x - n * 0x1.62e42fefa2p-1) - n * 0x1.9ef35793c7673p-41;  // ln 2 in two parts; the first product is exact
-  double q = 1.0 / 6227020800;
-  q = q * r + 1.0 / 479001600;
-  q = q * r + 1.0 / 39916800;
-  q = q * r + 1.0 / 3628800;
-  q = q * r + 1.0 / 362880;
-  q = q * r + 1.0 / 40320;
-  q = q * r + 1.0 / 5040;
-  q = q * r + 1.0 / 720;
-  q = q * r + 1.0 / 120;
-  q = q * r + 1.0 / 24;
-  q = q * r + 1.0 / 6;
-  q = q * r + 0.5;
-  double result = 1 + (r + r * r * q);
+  // In pairs instead of Horner's way: a third of the latency.
+  double r2 = r * r, r4 = r2 * r2;
+  double q0 = (1.0 / 2 + r * (1.0 / 6)) + r2 * (1.0 / 24 + r * (1.0 / 120));
+  double q1 = (1.0 / 720 + r * (1.0 / 5040)) + r2 * (1.0 / 40320 + r * (1.0 / 362880));
+  double q2 = (1.0 / 3628800 + r * (1.0 / 39916800)) + r2 * (1.0 / 479001600 + r * (1.0 / 6227020800));
+  double q = q0 + r4 * (q1 + r4 * q2);
+  double result = 1 + (r + r2 * q);
   uint64_t bits;
   memcpy(&bits, &shifted, 8);
   bits = (bits << 52) + ((uint64_t)1023 << 52);
@@ -49,16 +43,10 @@ RT_INLINE double rt_log1p(double x) {
   int halved = x > 0.41421356237309503;
   double f = halved ? 0.5 * (x - 1) : x;
   double s = f / (2 + f), z = s * s;
-  double q = 2.0 / 21;
-  q = q * z + 2.0 / 19;
-  q = q * z + 2.0 / 17;
-  q = q * z + 2.0 / 15;
-  q = q * z + 2.0 / 13;
-  q = q * z + 2.0 / 11;
-  q = q * z + 2.0 / 9;
-  q = q * z + 2.0 / 7;
-  q = q * z + 2.0 / 5;
-  q = q * z + 2.0 / 3;
+  double z2 = z * z, z4 = z2 * z2;
+  double q0 = (2.0 / 3 + z * (2.0 / 5)) + z2 * (2.0 / 7 + z * (2.0 / 9));
+  double q1 = (2.0 / 11 + z * (2.0 / 13)) + z2 * (2.0 / 15 + z * (2.0 / 17));
+  double q = q0 + z4 * (q1 + z4 * (2.0 / 19 + z * (2.0 / 21)));
   // 2s = f − s·f: keeps the leading term exact.
   double result = f - s * (f - z * q);
   return halved ? result + 0x1.62e42fefa39efp-1 : result;

@@ -39,6 +39,22 @@ RT_INLINE REAL NAMED(dot)(int64_t n, const REAL *a, const REAL *b) {
   return NAMED(sum)((s0 + s1) + (s2 + s3)) + tail;
 }
 
+/// a · x and a · y, for narrow rows.
+RT_INLINE void NAMED(dots)(int64_t n, const REAL *a, const REAL *x, const REAL *y, REAL *ax, REAL *ay) {
+#pragma clang fp contract(fast)
+  VECTOR sx = {0}, sy = {0};
+  int64_t j = 0;
+  for (; j + lanes <= n; j += lanes) {
+    VECTOR v = NAMED(load)(a + j);
+    sx += v * NAMED(load)(x + j);
+    sy += v * NAMED(load)(y + j);
+  }
+  REAL tx = 0, ty = 0;
+  for (; j < n; j++) tx += a[j] * x[j], ty += a[j] * y[j];
+  *ax = NAMED(sum)(sx) + tx;
+  *ay = NAMED(sum)(sy) + ty;
+}
+
 RT_INLINE void NAMED(axpy)(int64_t n, REAL factor, const REAL *restrict x, REAL *restrict y) {
 #pragma clang fp contract(fast)
   for (int64_t j = 0; j < n; j++) y[j] += factor * x[j];
@@ -76,7 +92,7 @@ RT_CLONES void NAMED(rt_scale)(int64_t n, REAL factor, REAL *x) {
 
 RT_CLONES double NAMED(rt_linear)(const ROWS *rows, int loss, double epsilon, const REAL *w, const REAL *bias,
                                   REAL *gradient, REAL *biasGradient) {
-  const int64_t d = rows->featureCount, step = NAMED(rowsPerBlock)(rows, blockBytes);
+  const int64_t d = rows->featureCount, step = NAMED(rowsPerBlock)(rows, loss == rt_log_loss ? 2 * blockBytes : blockBytes);
   double total = 0, biasTotal = 0;
   double outputs[blockRows], targets[blockRows], values[blockRows], derivatives[blockRows];
   const REAL *x[blockRows];
@@ -123,21 +139,21 @@ RT_INLINE double NAMED(descend)(const ROWS *rows, int loss, double epsilon, cons
     // Narrow rows: w·next + … is known before this row's derivative is; then
     // (keep·w − rate·derivative·x)·next = keep·(w·next) − rate·derivative·(x·next), without waiting for the new w.
     const REAL *next = x;
-    double nextTarget = 0, projected = 0, overlap = 0;
+    double nextTarget = 0;
+    REAL projected = 0, overlap = 0;
     if (i + 1 < n) {
       s = NAMED(storageRow)(rows, i + 1);
       next = rows->features + s * d;
       nextTarget = rows->targets[s];
-      if (ahead) {
-        projected = NAMED(dot)(d, next, w);
-        overlap = NAMED(dot)(d, x, next);
-      }
+      if (ahead) NAMED(dots)(d, next, w, x, &projected, &overlap);
     }
     total += rt_loss(loss, epsilon, output + b, y, &derivative);
     double rate = rates[i], keep = 1 - rate * decay, pull = rate * derivative;
     keep = keep > 0 ? keep : 0;
     REAL k = keep, f = -pull;
-    for (int64_t j = 0; j < d; j++) w[j] = w[j] * k + f * x[j];
+    int64_t j = 0;
+    for (; j + lanes <= d; j += lanes) NAMED(store)(w + j, NAMED(load)(w + j) * k + f * NAMED(load)(x + j));
+    for (; j < d; j++) w[j] = w[j] * k + f * x[j];
     if (bias) b = (REAL)(b - pull);
     output = ahead ? keep * projected - pull * overlap : i + 1 < n ? (double)NAMED(dot)(d, next, w) : 0;
     x = next, y = nextTarget;
@@ -258,39 +274,46 @@ RT_CLONES void NAMED(rt_outputs)(const ROWS *rows, int64_t k, const REAL *w, con
   }
 }
 
-/// Turns a row's k logits into weight × (softmax − one-hot of the target), and returns weight × cross-entropy.
-RT_INLINE double NAMED(crossEntropy)(int64_t k, REAL *logits, REAL target, double weight) {
+/// Turns n rows of k logits into weight × (softmax − one-hot of the target); returns Σ weight × cross-entropy.
+RT_INLINE double NAMED(crossEntropy)(int64_t n, int64_t k, REAL *logits, const REAL *targets, const REAL *weights) {
 #pragma clang fp reassociate(on) contract(fast)
-  REAL largest = logits[0];
-  for (int64_t c = 1; c < k; c++) largest = logits[c] > largest ? logits[c] : largest;
-  int known = target >= 0 && target < k;
-  int64_t class = known ? target : 0;
-  double sum = 0, own = logits[class];
-  for (int64_t c = 0; c < k; c++) {
-    double e = rt_exp((double)logits[c] - (double)largest);
-    logits[c] = e;
-    sum += e;
+  double total = 0;
+  REAL own[blockRows];  // each row's logit of the target less the largest
+  for (int64_t r = 0; r < n; r++) {
+    REAL *row = logits + r * k, largest = row[0];
+    for (int64_t c = 1; c < k; c++) largest = row[c] > largest ? row[c] : largest;
+    for (int64_t c = 0; c < k; c++) row[c] -= largest;
+    own[r] = targets[r] >= 0 && targets[r] < k ? row[(int64_t)targets[r]] : NAN;
   }
-  double factor = weight / sum;
-  for (int64_t c = 0; c < k; c++) logits[c] = logits[c] * factor;
-  logits[class] -= weight;
-  return known ? weight * (log(sum) + ((double)largest - own)) : NAN;
+  for (int64_t i = 0; i < n * k; i++) logits[i] = rt_exp(logits[i]);
+  for (int64_t r = 0; r < n; r++) {
+    REAL *row = logits + r * k;
+    double sum = 0;
+    for (int64_t c = 0; c < k; c++) sum += row[c];
+    REAL factor = weights[r] / sum;
+    for (int64_t c = 0; c < k; c++) row[c] *= factor;
+    if (own[r] <= 0) row[(int64_t)targets[r]] -= weights[r];
+    total += weights[r] * (log(sum) - own[r]);
+  }
+  return total;
 }
 
 RT_CLONES double NAMED(rt_softmax)(const ROWS *rows, int64_t k, const REAL *w, const REAL *bias, REAL *gradient,
                                    REAL *biasGradient, REAL *delta) {
   const int64_t d = rows->featureCount;
-  // As many rows as stay in the second-level cache until they're added to the gradient.
-  int64_t step = NAMED(rowsPerBlock)(rows, 16 * blockBytes);
+  int64_t step = NAMED(rowsPerBlock)(rows, outerBlockBytes);
   double total = 0;
   const REAL *x[blockRows];
+  REAL targets[blockRows], weights[blockRows];
   for (int64_t first = 0; first < rows->count; first += step) {
     int64_t n = NAMED(gather)(rows, first, step, x);
-    NAMED(outputs)(n, d, k, x, w, bias, delta);
     for (int64_t r = 0; r < n; r++) {
       int64_t s = NAMED(storageRow)(rows, first + r);
-      total += NAMED(crossEntropy)(k, delta + r * k, rows->targets[s], rows->weights ? (double)rows->weights[s] : 1);
+      targets[r] = rows->targets[s];
+      weights[r] = rows->weights ? rows->weights[s] : 1;
     }
+    NAMED(outputs)(n, d, k, x, w, bias, delta);
+    total += NAMED(crossEntropy)(n, k, delta, targets, weights);
     if (gradient) NAMED(addOuter)(n, d, k, x, delta, gradient);
     if (biasGradient)
       for (int64_t r = 0; r < n; r++)

@@ -64,19 +64,50 @@ extension Communicator {
     return value
   }
 
+  /// Combines the ranks' shared buffers element by element; every rank gets the result, in place.
+  ///
+  /// - Parameter buffer: made for this communicator; the same on every rank.
+  ///
+  /// The corresponding C function is `MPI_Allreduce`.
+  public func allreduce<Element: MPIElement>(
+    _ buffer: SharedBuffer<Element>, _ operation: ReduceOperation<Element> = .sum,
+    using algorithm: AllreduceAlgorithm = .automatic, file: StaticString = #fileID, line: UInt = #line
+  ) throws(MPIError) {
+    guard size > 1, let start = buffer.elements.baseAddress, buffer.count > 0 else { return }
+    let site = CallSite(file, line)
+    let byteCount = buffer.count * Element.datatype.size
+    let context = try CollectiveContext.of(self)
+    if let group = context.group, group.size == size, !buffer.peers.isEmpty, byteCount > HostGroup.smallLimit,
+      algorithm == .automatic || algorithm == .sharedMemory, buffer.communicator === self
+    {
+      return try group.allreduceShared(
+        UnsafeBufferPointer(buffer.peers), count: buffer.count, elementSize: Element.datatype.size,
+        kernel: .of(Element.datatype, operation.kind), site)
+    }
+    try allreduceBytes(start, count: buffer.count, Element.datatype, operation.kind, using: algorithm, site)
+  }
+
   /// The same for memory whose type is a value. `count` > 0 and `size` > 1.
   func allreduceBytes(
     _ start: UnsafeMutableRawPointer, count: Int, _ datatype: Datatype, _ kind: ReduceKind,
     using algorithm: AllreduceAlgorithm, _ site: CallSite
   ) throws(MPIError) {
     let byteCount = count * datatype.size
-    let chosen = algorithm == .automatic ? chooseAllreduce(byteCount: byteCount, ranks: size) : algorithm
+    let context = try CollectiveContext.of(self)
+    let kernel = ReduceKernel.of(datatype, kind)
+    if algorithm == .automatic || algorithm == .sharedMemory, let group = context.group, group.size == size {
+      if byteCount <= HostGroup.smallLimit {
+        return try group.allreduceSmall(start, count: count, elementSize: datatype.size, kernel: kernel, site)
+      }
+      return try group.allreduceBlocks(start, count: count, elementSize: datatype.size, kernel: kernel, site)
+    }
+    let isOpen = algorithm == .automatic || algorithm == .sharedMemory
+    let chosen = isOpen ? chooseAllreduce(byteCount: byteCount, ranks: size) : algorithm
     if chosen == .native { return try nativeAllreduce(start, count: count, datatype, kind, site) }
-    let context = try attachment { (communicator) throws(MPIError) in try CollectiveContext(for: communicator) }
     let segment = max(1, min(segmentByteLimit, max(1, countLimit)) / datatype.size)
     try context.executor.run(
       context.schedule(chosen, count: count, segment: segment), on: start, elementSize: datatype.size,
-      kernel: ReduceKernel(datatype, kind), site)
+      kernel: kernel, site)
   }
 }
 

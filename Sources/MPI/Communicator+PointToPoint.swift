@@ -252,6 +252,15 @@ extension Communicator {
     try check(MPI_Wait(&transfer.raw, cmpi_status_ignore()), "MPI_Wait", site)
   }
 
+  /// Lets MPI move messages on, whosever they are.
+  ///
+  /// The corresponding C function is `MPI_Iprobe`.
+  package func makeProgress(_ site: CallSite) throws(MPIError) {
+    var found: Int32 = 0
+    try check(
+      MPI_Iprobe(Int32(MPI_ANY_SOURCE), Int32(MPI_ANY_TAG), handle, &found, cmpi_status_ignore()), "MPI_Iprobe", site)
+  }
+
   // MARK: Checks
 
   private func checkedTag(_ tag: Int, _ function: StaticString, _ site: CallSite) throws(MPIError) -> Int32 {

@@ -15,8 +15,9 @@ public final class Communicator {
   public let rank: Int
   /// Number of ranks. The corresponding C function is `MPI_Comm_size`.
   public let size: Int
-  /// What higher layers keep for this communicator: windows, scratch memory, duplicates.
-  private var attachments: [ObjectIdentifier: any CommunicatorAttachment] = [:]
+  /// What our collectives keep for this communicator between calls. One reference rather than a table of them: it is
+  /// looked up in every call.
+  package var attachment: (any CommunicatorAttachment)?
 
   init(handle: OpaquePointer, owned: Bool, site: CallSite) throws(MPIError) {
     var rank: Int32 = 0
@@ -58,25 +59,15 @@ public final class Communicator {
   /// The corresponding C function is `MPI_Comm_free`.
   public func free(file: StaticString = #fileID, line: UInt = #line) throws(MPIError) {
     guard isOwned, handle != cmpi_comm_null() else { return }
-    releaseAttachments()
+    releaseAttachment()
     var raw: MPI_Comm? = handle
     try check(MPI_Comm_free(&raw), "MPI_Comm_free", CallSite(file, line))
     handle = cmpi_comm_null()
   }
 
-  /// What a higher layer keeps for this communicator, made on first use.
-  package func attachment<A: CommunicatorAttachment>(_ make: (Communicator) throws(MPIError) -> A) throws(MPIError)
-    -> A
-  {
-    if let found = attachments[ObjectIdentifier(A.self)] { return unsafeDowncast(found, to: A.self) }
-    let made = try make(self)
-    attachments[ObjectIdentifier(A.self)] = made
-    return made
-  }
-
-  func releaseAttachments() {
-    for attachment in attachments.values { attachment.release() }
-    attachments.removeAll()
+  func releaseAttachment() {
+    attachment?.release()
+    attachment = nil
   }
 
   @inline(__always)

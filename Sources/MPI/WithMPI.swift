@@ -54,7 +54,7 @@ public func withMPI<Result>(
   } catch {
     endJob(of: world, because: error)
   }
-  world.releaseAttachments()
+  world.releaseAttachment()
   if isOutermost { try checkCode(MPI_Finalize(), "MPI_Finalize", world.rank, site) }
   return result
 }

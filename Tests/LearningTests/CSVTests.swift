@@ -96,16 +96,15 @@ import Testing
       let digits = random.next() >> UInt64.random(in: 0..<64, using: &random)
       switch Int.random(in: 0..<4, using: &random) {
       case 0: texts.append("\(digits)e\(Int.random(in: -35...35, using: &random))")
-      case 1: texts.append("\(Double(bitPattern: random.next() & 0x47FF_FFFF_FFFF_FFFF | 0x3800_0000_0000_0000))")
+      case 1: texts.append("\(Double(bitPattern: random.next() >> 12 | .random(in: 900...1150, using: &random) << 52))")
       case 2: texts.append("-\(digits).\(random.next() >> UInt64.random(in: 0..<64, using: &random))")
       default: texts.append("0.\(digits)")
       }
     }
     let data = try read(texts.map { "\($0),0\n" }.joined())
     #expect(data.count == texts.count)
-    for (text, value) in zip(texts, data.features) {
-      #expect(value.bitPattern == Double(text)!.bitPattern, "\(text)")
-    }
+    let wrong = zip(texts, data.features).filter { $1.bitPattern != Double($0)!.bitPattern }
+    #expect(wrong.isEmpty, "\(wrong.prefix(5))")
   }
 
   @Test func wrongContent() {
@@ -132,6 +131,7 @@ import Testing
     expectFailure("a,b\n1,1e999\n", "too large", line: 2, column: 2)
     expectFailure("a,b\n1,\n", "nothing where a number belongs", line: 2, column: 2)
     expectFailure("a,b\n1,2\0\n", "NUL", line: 2, column: 2)
+    expectFailure("1\t2\n\"\t1\"\t2\n", "blanks or quotation marks", line: 2)
     expectFailure("a\0b,c\n1,2\n", "NUL", line: 1)
     expectFailure("1\n2\n", "one column only")
     expectFailure("1 2\n3 4\n", "one column only")

@@ -24,6 +24,9 @@ enum { rt_block_rows = 64 };  // how many rows the loops take at a time, at most
 void rt_losses(int loss, double epsilon, int64_t count, const double *outputs, const double *targets, double *values,
                double *derivatives);
 
+/// rates[i] = initial ÷ ⁴√(first + i), to the bit what two square roots and a division give.
+void rt_inverse_fourth_roots(int32_t count, double initial, double first, double *rates);
+
 #define RT_DECLARE(REAL, SUFFIX)                                                                                       \
   /* Row i of `count` rows is row `order[i]` of the storage, or row i where `order` is NULL.                           \
      `weights` may be NULL: each row weighs 1. */                                                                      \
@@ -64,5 +67,14 @@ void rt_losses(int loss, double epsilon, int64_t count, const double *outputs, c
 RT_DECLARE(float, f32)
 RT_DECLARE(double, f64)
 #undef RT_DECLARE
+
+// Tells the core that this is a loop which waits for another core.
+static inline void rt_spin_hint(void) {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  __asm__ volatile("yield");
+#endif
+}
 
 #endif

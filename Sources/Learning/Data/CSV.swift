@@ -16,14 +16,15 @@ extension DataFile {
     let bytes = try stream.bytes(of: part)
     let first = max(bytes.lowerBound, layout.dataOffset)
     var lines = try LineReader(stream, range: first..<max(first, bytes.upperBound))
-    let end = part.count > 1 ? bytes.upperBound : stream.isCompressed ? Int.max : stream.fileSize
+    // Unknown where a compressed file is read in one go.
+    let end = part.count > 1 ? bytes.upperBound : stream.isCompressed ? nil : stream.fileSize
 
     var rows = RowStorage<Scalar>(path: path, featureCount: layout.columnCount - 1)
     let fields = UnsafeMutableBufferPointer<Double>.allocate(capacity: layout.columnCount)
     fields.initialize(repeating: 0)
     defer { fields.deallocate() }
     while let line = try lines.nextFilled() {
-      try rows.makeRoom(share: Double(line.offset - first) / Double(end - first))
+      try rows.makeRoom(share: end.map { Double(line.offset - first) / Double($0 - first) } ?? 0)
       guard layout.parse(line, into: fields) else { throw layout.complaint(about: line, from: lines) }
       if let field = rows.append(UnsafeBufferPointer(fields), target: target) {
         throw layout.complaint(about: line, from: lines, tooLarge: field, for: "\(Scalar.self)")
@@ -39,7 +40,7 @@ struct CSVLayout {
   let columnCount: Int
   /// The names in the header line; `nil` when there is no such line.
   let names: [String]?
-  /// Where the first row starts.
+  /// Where a line starts that has only rows behind it.
   let dataOffset: Int
 
   /// - Throws: `DataError` when the file holds no rows.
@@ -62,7 +63,7 @@ struct CSVLayout {
         !field.isEmpty && DecimalNumber.parse(field) == nil && !DecimalNumber.isNonFinite(field)
       }
     names = hasHeader ? fields.map(Self.name) : nil
-    dataOffset = hasHeader ? first.nextOffset : first.offset
+    dataOffset = hasHeader ? first.nextOffset : 0
     if hasHeader, try lines.nextFilled() == nil {
       throw DataError(stream.path, "holds a header line but no rows: no data in it")
     }
@@ -118,7 +119,10 @@ struct CSVLayout {
         "\(fields.count) field\(fields.count == 1 ? "" : "s") where the first line has \(columnCount): "
           + "complete the row, or leave it out")
     }
-    let column = tooLarge ?? fields.firstIndex { DecimalNumber.parse($0).map(\.isFinite) != true } ?? 0
+    guard let column = tooLarge ?? fields.firstIndex(where: { DecimalNumber.parse($0).map(\.isFinite) != true })
+    else {
+      return lines.error(in: line, "blanks or quotation marks where none belong: write plain numbers")
+    }
     let name = names.map { " (column \(Excerpt.quote($0[column])))" } ?? ""
     return lines.error(
       in: line, column: column + 1, DecimalNumber.complaint(about: fields[column], as: scalar) + name)

@@ -9,8 +9,9 @@ public import Kernels
 /// A part is read without holding, or even touching, the rest of the file (a compressed file has to be decompressed
 /// from its beginning, but is never held). The parts, one after the other, are the file's rows in their order.
 public struct DataFile: Sendable {
+  /// The file's path.
   public var path: String
-  /// `nil`: what the file's name tells.
+  /// How the file is made; `nil`: what the file's name tells.
   public var format: DataFormat?
   /// The column to predict; `nil`: the last one. CSV, and NPY or IDX tables that hold their targets themselves.
   public var target: TargetColumn?
@@ -23,6 +24,7 @@ public struct DataFile: Sendable {
   /// What the first feature is called in a libsvm file: 1, or 0 in files that count from zero.
   public var firstIndex: Int
 
+  /// Describes a file; nothing is read yet.
   public init(
     _ path: String, format: DataFormat? = nil, target: TargetColumn? = nil, header: Bool? = nil,
     targetPath: String? = nil, firstIndex: Int = 1

@@ -37,6 +37,7 @@ public enum TargetColumn: Sendable, Equatable {
   public init(parsing text: String) { self = Int(text).map(Self.index) ?? .name(text) }
 }
 
+/// `"price"` is the column of that name, `0` the first one.
 extension TargetColumn: ExpressibleByStringLiteral, ExpressibleByIntegerLiteral {
   public init(stringLiteral name: String) { self = .name(name) }
   public init(integerLiteral index: Int) { self = .index(index) }

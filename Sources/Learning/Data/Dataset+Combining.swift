@@ -17,7 +17,7 @@ extension Dataset {
       throw ConfigurationError("\(featureCount) features can't be padded to \(newCount)")
     }
     guard newCount > featureCount else { return self }
-    guard MemoryLimit.fits(rows: count, values: newCount, stride: MemoryLayout<Scalar>.stride) else {
+    guard MemoryLimit.fits(rows: count, values: newCount, of: Scalar.self) else {
       throw ConfigurationError(
         "\(count) rows of \(newCount) features need more memory than there is here: read the file in more parts")
     }

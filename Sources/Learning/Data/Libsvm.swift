@@ -99,7 +99,7 @@ private struct SparseRows<Scalar: TrainingScalar> {
       throw Complaint(field: field, message: "index \(index), but there are \(featureCount) features")
     }
     guard count <= Int32.max,
-      MemoryLimit.fits(rows: targets.count, values: count, stride: MemoryLayout<Scalar>.stride)
+      MemoryLimit.couldFit(rows: targets.count, values: count, of: Scalar.self)
     else {
       throw Complaint(
         field: field,

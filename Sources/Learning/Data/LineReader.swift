@@ -5,10 +5,9 @@ struct Line {
   let start: UnsafePointer<UInt8>
   /// Behind the last byte. A newline always stands here, even where the file lacks the last one.
   let end: UnsafePointer<UInt8>
-  /// Where in the file the line starts.
+  /// Where in the file the line starts, and where the next one does.
   let offset: Int
-  /// Where in the file the next line starts.
-  var nextOffset: Int { offset + (end - start) + 1 }
+  let nextOffset: Int
 
   var bytes: UnsafeBufferPointer<UInt8> { UnsafeBufferPointer(start: start, count: end - start) }
 
@@ -41,12 +40,7 @@ struct LineReader: ~Copyable {
     buffer = .allocate(capacity: capacity + 1)
     bufferOffset = 0
     if range.lowerBound == 0 {
-      // A byte order mark is no part of the first line.
       try stream.seek(to: 0)
-      try fill()
-      if unread.count >= 3, buffer[0] == 0xEF, buffer[1] == 0xBB, buffer[2] == 0xBF {
-        unread = 3..<unread.upperBound
-      }
     } else if !range.isEmpty {
       // A line starts at the lower bound if a newline stands before it; else it belongs to the part before.
       bufferOffset = range.lowerBound - 1
@@ -62,21 +56,26 @@ struct LineReader: ~Copyable {
     while true {
       let offset = bufferOffset + unread.lowerBound
       guard offset < upperBound else { return nil }
-      let start = buffer + unread.lowerBound
-      if let newline = memchr(start, 0x0A, unread.count) {
-        let end = newline.assumingMemoryBound(to: UInt8.self)
-        unread = (UnsafePointer(end) - UnsafePointer(buffer) + 1)..<unread.upperBound
-        return Line(start: start, end: end, offset: offset)
+      if let newline = memchr(buffer + unread.lowerBound, 0x0A, unread.count) {
+        return take(upTo: newline.assumingMemoryBound(to: UInt8.self), at: offset)
       }
       if isAtEnd {
         guard !unread.isEmpty else { return nil }
-        let end = buffer + unread.upperBound
-        end.pointee = 0x0A
-        unread = unread.upperBound..<unread.upperBound
-        return Line(start: start, end: end, offset: offset)
+        buffer[unread.upperBound] = 0x0A
+        return take(upTo: buffer + unread.upperBound, at: offset)
       }
       try fill()
     }
+  }
+
+  private mutating func take(upTo end: UnsafeMutablePointer<UInt8>, at offset: Int) -> Line {
+    var start = buffer + unread.lowerBound
+    let length = end - start
+    // A byte order mark is no part of the first line's text.
+    if offset == 0, length >= 3, start[0] == 0xEF, start[1] == 0xBB, start[2] == 0xBF { start += 3 }
+    let next = end - buffer + 1
+    unread = next..<max(next, unread.upperBound)
+    return Line(start: start, end: end, offset: offset, nextOffset: offset + length + 1)
   }
 
   /// The next line that isn't blank.

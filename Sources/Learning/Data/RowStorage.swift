@@ -32,10 +32,11 @@ struct RowStorage<Scalar: TrainingScalar>: ~Copyable {
     // Enough for all that will come if rows stay as long as they were, so that nothing is copied again.
     let estimate = share > 0 ? max(1 / share * 1.02, 1.125) : 1.5
     var rows = max(Int(Double(capacity) * estimate), 256)
-    // A guess alone is no reason to give up.
-    let limit = MemoryLimit.bytes / (featureCount + 1) / MemoryLayout<Scalar>.stride
-    rows = min(rows, max(limit, capacity + 1))
-    try MemoryLimit.check(rows: rows, values: featureCount + 1, of: Scalar.self, for: path)
+    if !MemoryLimit.fits(rows: rows, values: featureCount + 1, of: Scalar.self) {
+      // A guess alone is no reason to give up.
+      rows = capacity + capacity / 8 + 1
+      try MemoryLimit.check(rows: rows, values: featureCount + 1, of: Scalar.self, for: path)
+    }
     features.reserveCapacity(rows * featureCount)
     targets.reserveCapacity(rows)
     capacity = rows
@@ -51,22 +52,29 @@ enum MemoryLimit {
   /// The machine's memory: more than that would never fit.
   static let bytes = max(1 << 30, sysconf(CInt(_SC_PHYS_PAGES)) * sysconf(CInt(_SC_PAGESIZE)))
 
-  /// Throws if that many rows of that many values don't fit into memory. Nothing stays allocated.
+  /// Throws if that many rows of that many values don't fit into memory.
   static func check<Scalar>(rows: Int, values: Int, of type: Scalar.Type, for path: String) throws(DataError) {
-    guard !fits(rows: rows, values: values, stride: MemoryLayout<Scalar>.stride) else { return }
+    guard !fits(rows: rows, values: values, of: type) else { return }
     throw DataError(
       path,
       "\(rows) rows of \(values) values need more memory than there is here: read it in more parts, or as Float")
   }
 
-  static func fits(rows: Int, values: Int, stride: Int) -> Bool {
+  /// Whether the machine has as much memory as these rows need.
+  static func couldFit<Scalar>(rows: Int, values: Int, of type: Scalar.Type) -> Bool {
     let (count, overflow) = rows.multipliedReportingOverflow(by: values)
-    guard !overflow, count <= bytes / stride else { return false }
-    guard count > 0 else { return true }
+    return !overflow && count <= bytes / MemoryLayout<Scalar>.stride
+  }
+
+  /// Whether these rows' memory can be had now. Nothing stays allocated.
+  static func fits<Scalar>(rows: Int, values: Int, of type: Scalar.Type) -> Bool {
+    guard couldFit(rows: rows, values: values, of: type) else { return false }
+    let size = rows * values * MemoryLayout<Scalar>.stride
+    guard size > 0 else { return true }
     // Arrays trap when memory is refused, so ask first.
-    let probe = mmap(nil, count * stride, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+    let probe = mmap(nil, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
     guard probe != MAP_FAILED else { return false }
-    munmap(probe, count * stride)
+    munmap(probe, size)
     return true
   }
 }

@@ -1,3 +1,4 @@
+import Kernels
 import Numerics
 
 /// How the learning rate η changes from step to step, t = 1, 2, 3 …, starting from η₀.
@@ -33,10 +34,7 @@ public indirect enum Schedule: Sendable, Equatable, Codable {
       default: initial / .pow(t, power)
       }
     case .optimal(let alpha):
-      // scikit-learn divides the typical weight by the loss' derivative at p = −√(1 ÷ √α), y = 1 if that is above 1.
-      // It never is: the derivatives of all its losses are negative there.
-      let typicalWeight = (1 / alpha.squareRoot()).squareRoot()
-      return 1 / (alpha * (1 / (typicalWeight * alpha) + t - 1))
+      return 1 / (alpha * (Self.optimalStart(alpha) + t - 1))
     case .step(let every, let factor): return initial * .pow(factor, Double((step - 1) / every))
     case .cosine(let steps, let minimum):
       let share = Double(min(step - 1, steps)) / Double(steps)
@@ -57,12 +55,23 @@ public indirect enum Schedule: Sendable, Equatable, Codable {
     }
   }
 
+  /// t₀ of the optimal schedule.
+  private static func optimalStart(_ alpha: Double) -> Double {
+    // scikit-learn divides the typical weight by the loss' derivative at p = −√(1 ÷ √α), y = 1 if that is above 1.
+    // It never is: the derivatives of all its losses are negative there.
+    let typicalWeight = (1 / alpha.squareRoot()).squareRoot()
+    return 1 / (typicalWeight * alpha)
+  }
+
   /// The learning rates of as many steps as there is room for, from step `first`: the same values, in less time.
   func fill(_ rates: UnsafeMutableBufferPointer<Double>, _ initial: Double, from first: Int) {
     switch self {
     case .constant, .adaptive: rates.update(repeating: initial)
     case .inverseScaling(power: 0.25):
-      for index in rates.indices { rates[index] = initial / Double(first + index).squareRoot().squareRoot() }
+      writeInverseFourthRoots(times: initial, from: first, into: rates)
+    case .optimal(let alpha):
+      let start = Self.optimalStart(alpha)
+      for index in rates.indices { rates[index] = 1 / (alpha * (start + Double(first + index) - 1)) }
     default:
       for index in rates.indices { rates[index] = learningRate(initial, step: first + index) }
     }

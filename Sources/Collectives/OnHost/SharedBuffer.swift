@@ -1,0 +1,58 @@
+public import MPI
+
+/// A buffer of each rank in memory that the ranks of a host share: collectives reduce it in place, without a copy.
+///
+/// For gradients and whatever else is averaged over and over. Where ranks can't share memory it is ordinary memory.
+public final class SharedBuffer<Element: MPIElement> {
+  /// This rank's elements; zeros at first. Valid as long as the `SharedBuffer` is.
+  public let elements: UnsafeMutableBufferPointer<Element>
+  /// Where this rank sees the buffers of all ranks of its host, in their order; empty where they share nothing.
+  let peers: UnsafeMutableBufferPointer<UnsafeMutableRawPointer>
+  let communicator: Communicator
+  /// The host's buffers together, or this rank's own.
+  private let memory: SharedMemory?
+
+  /// Every rank of the communicator must call it.
+  ///
+  /// - Parameters:
+  ///   - count: number of elements, the same on every rank.
+  ///   - communicator: the ranks whose collectives will be called on it.
+  /// - Throws: `MPIError`.
+  public init(
+    count: Int, over communicator: Communicator, file: StaticString = #fileID, line: UInt = #line
+  ) throws(MPIError) {
+    self.communicator = communicator
+    // Buffers start at page boundaries, so that every rank's own lies in memory near its core.
+    let stride = (max(count, 1) * MemoryLayout<Element>.stride + 4095) & ~4095
+    let context = communicator.size > 1 ? try CollectiveContext.of(communicator) : nil
+    if let context, context.group != nil {
+      memory = try SharedMemory.shared(byteCount: context.local.size * stride, over: context.local)
+    } else {
+      memory = nil
+    }
+    if let memory, let context {
+      peers = .allocate(capacity: context.local.size)
+      for rank in 0..<context.local.size { peers.initializeElement(at: rank, to: memory.base + rank * stride) }
+      elements = UnsafeMutableBufferPointer(
+        start: peers[context.local.rank].bindMemory(to: Element.self, capacity: count), count: count)
+    } else {
+      peers = UnsafeMutableBufferPointer(start: nil, count: 0)
+      let bytes = UnsafeMutableRawPointer.allocate(byteCount: stride, alignment: 4096)
+      elements = UnsafeMutableBufferPointer(start: bytes.bindMemory(to: Element.self, capacity: count), count: count)
+      elements.initialize(repeating: .zero)
+    }
+  }
+
+  deinit {
+    if memory == nil { elements.deallocate() }
+    peers.deallocate()
+  }
+
+  /// Number of elements.
+  public var count: Int { elements.count }
+
+  public subscript(index: Int) -> Element {
+    get { elements[index] }
+    set { elements[index] = newValue }
+  }
+}
