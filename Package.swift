@@ -32,6 +32,13 @@ let package = Package(
     .target(name: "RingTrain", dependencies: ["DataParallel", "Measurement"]),
     .executableTarget(name: "RingTrainCLI", dependencies: ["RingTrain", argumentParser, logging]),
 
+    .executableTarget(
+      name: "full-batch-bandwidth", dependencies: ["RingTrain", argumentParser], path: "Benchmarks/FullBatchBandwidth",
+      exclude: ["run.sh"]),
+    .executableTarget(
+      name: "seed-example", dependencies: ["RingTrain", argumentParser], path: "Benchmarks/SeedExample",
+      exclude: ["compare.py", "run.sh"]),
+
     .target(name: "TestSupport", path: "Tests/TestSupport"),
     .testTarget(name: "LearningTests", dependencies: ["Learning"]),
     .testTarget(name: "CollectivesTests", dependencies: ["Collectives"]),
