@@ -58,11 +58,11 @@ void rt_inverse_fourth_roots(int32_t count, double initial, double first, double
   double rt_descend_##SUFFIX(const rt_rows_##SUFFIX *rows, int loss, double epsilon, const double *rates,              \
                              double decay, REAL *w, REAL *bias);                                                       \
                                                                                                                        \
-  /* One step from a gradient, one pass over memory. With velocity v (NULL: plain): v ← momentum · v + scale · g and   \
-     the step is v, or with `nesterov` scale · g + momentum · v. w ← w · keep − rate · step. With q not NULL then      \
-     follows the cumulative L1 penalty of total u. Bitwise the same on every processor. */                             \
+  /* One step from a gradient, one pass over memory. With velocity v (NULL: plain): v ← momentum · v + h with          \
+     h = scale · g + decay · w, and the step is v, or with `nesterov` h + momentum · v. w ← w · keep − rate · step. With\
+     q not NULL then follows the cumulative L1 penalty of total u. Bitwise the same on every processor. */             \
   void rt_sgd_##SUFFIX(int64_t n, REAL *w, const REAL *g, REAL *v, REAL *q, REAL scale, REAL rate, REAL keep,          \
-                       REAL momentum, int nesterov, REAL u);
+                       REAL decay, REAL momentum, int nesterov, REAL u);
 
 RT_DECLARE(float, f32)
 RT_DECLARE(double, f64)
