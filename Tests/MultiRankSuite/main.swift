@@ -5,7 +5,8 @@
 
 import MPI
 
-let groups = allreduceCases
+let groups =
+  pointToPointCases + collectiveCases + splitCases + errorCases + interferenceCases + allreduceCases
 
 let wanted = CommandLine.arguments.dropFirst()
 do {
