@@ -1,19 +1,19 @@
 import Kernels
-import MPI
+package import MPI
 
 /// The loops that combine elements of one type by one operation, on untyped memory: picked once a call and called
 /// once a segment, never once an element.
-struct ReduceKernel {
-  typealias InPlace = @Sendable (UnsafeMutableRawPointer, UnsafeRawPointer, Int) -> Void
-  typealias OutOfPlace = @Sendable (UnsafeMutableRawPointer, UnsafeRawPointer, UnsafeRawPointer, Int) -> Void
+package struct ReduceKernel {
+  package typealias InPlace = @Sendable (UnsafeMutableRawPointer, UnsafeRawPointer, Int) -> Void
+  package typealias OutOfPlace = @Sendable (UnsafeMutableRawPointer, UnsafeRawPointer, UnsafeRawPointer, Int) -> Void
 
   /// `mine[i] = mine[i] ∘ theirs[i]` for `count` elements.
-  let combine: InPlace
+  package let combine: InPlace
   /// `mine[i] = theirs[i] ∘ mine[i]`: where theirs come from a lower rank. Minimum and maximum of ±0 and NaN depend on
   /// the order, and every rank must get the same bits.
-  let combineReversed: InPlace
+  package let combineReversed: InPlace
   /// `result[i] = first[i] ∘ second[i]`; the three don't overlap.
-  let combineInto: OutOfPlace
+  package let combineInto: OutOfPlace
 
   private init<Element>(_: Element.Type, _ operation: @escaping @Sendable (Element, Element) -> Element) {
     combine = { mine, theirs, count in
@@ -32,7 +32,7 @@ struct ReduceKernel {
     }
   }
 
-  init(_ datatype: Datatype, _ kind: ReduceKind) {
+  package init(_ datatype: Datatype, _ kind: ReduceKind) {
     self =
       switch datatype {
       case .int8: Self(integer: Int8.self, kind)
