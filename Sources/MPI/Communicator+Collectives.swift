@@ -485,6 +485,10 @@ extension Communicator {
     _ source: UnsafeBufferPointer<Element>, counts sendCounts: [Int],
     into result: UnsafeMutableBufferPointer<Element>, counts receiveCounts: [Int], _ site: CallSite
   ) throws(MPIError) {
+    // The program may have a receive of any source and tag open, or use any tag: not on its own communicator. A copy
+    // for each call costs nothing beside so many elements.
+    let channel = try duplicate(file: site.file, line: site.line)
+    let handle = channel.handle
     var pending: [MPI_Request?] = []
     func post(_ offset: Int, _ count: Int, _ start: (Int, Int32, inout MPI_Request?) -> Int32, _ name: StaticString)
       throws(MPIError)
@@ -503,7 +507,7 @@ extension Communicator {
         receiveOffsets[peer], receiveCounts[peer],
         { offset, length, request in
           MPI_Irecv(
-            result.baseAddress! + offset, length, Element.datatype.handle, Int32(peer), exchangeTag, handle, &request)
+            result.baseAddress! + offset, length, Element.datatype.handle, Int32(peer), 0, handle, &request)
         }, "MPI_Irecv")
     }
     for peer in 0..<size {
@@ -511,12 +515,10 @@ extension Communicator {
         sendOffsets[peer], sendCounts[peer],
         { offset, length, request in
           MPI_Isend(
-            source.baseAddress! + offset, length, Element.datatype.handle, Int32(peer), exchangeTag, handle, &request)
+            source.baseAddress! + offset, length, Element.datatype.handle, Int32(peer), 0, handle, &request)
         }, "MPI_Isend")
     }
     try check(MPI_Waitall(Int32(pending.count), &pending, cmpi_statuses_ignore()), "MPI_Waitall", site)
+    try channel.free(file: site.file, line: site.line)
   }
 }
-
-/// The tag of ``Communicator/exchange``'s messages: the greatest, which programs hardly use.
-private let exchangeTag = Int32.max

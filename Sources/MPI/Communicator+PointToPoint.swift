@@ -192,14 +192,15 @@ extension Communicator {
       "a message of \(count) elements travels in pieces, so its source and tag must be given", "MPI_Irecv", site)
     let buffer = UnsafeMutableBufferPointer<Element>.allocate(capacity: count)
     buffer.initialize(repeating: .zero)
-    return try started(buffer, pieces, "MPI_Irecv", site) { start, length, request in
+    return try started(buffer, pieces, isReceive: true, "MPI_Irecv", site) { start, length, request in
       MPI_Irecv(start, length, Element.datatype.handle, rawSource, rawTag, self.handle, request)
     }
   }
 
   /// Starts one operation for each piece of the buffer.
   func started<Element: MPIElement>(
-    _ buffer: UnsafeMutableBufferPointer<Element>, _ pieces: [Int], _ function: StaticString, _ site: CallSite,
+    _ buffer: UnsafeMutableBufferPointer<Element>, _ pieces: [Int], isReceive: Bool = false, _ function: StaticString,
+    _ site: CallSite,
     _ start: (UnsafeMutablePointer<Element>?, Int32, UnsafeMutablePointer<MPI_Request?>) -> Int32
   ) throws(MPIError) -> Request<Element> {
     var pending: [MPI_Request?] = []
@@ -211,7 +212,8 @@ extension Communicator {
       pending.append(request)
       offset += length
     }
-    return Request(buffer: buffer, pending: pending, function: function, rank: rank)
+    return Request(
+      buffer: buffer, pending: pending, expected: isReceive ? pieces : [], function: function, rank: rank)
   }
 
   // MARK: Bytes, for algorithms of our own

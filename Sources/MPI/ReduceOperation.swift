@@ -4,9 +4,10 @@ import CMPI
 public struct ReduceOperation<Element: MPIElement>: Sendable, Equatable {
   package let kind: ReduceKind
 
-  /// `MPI_SUM`. Integers wrap around on overflow, as MPI's do.
+  /// `MPI_SUM`. Integers wrap around on overflow; but MPI doesn't say what its own reductions do, and Open MPI's
+  /// saturate some sums of 8 and 16 bits.
   public static var sum: Self { Self(kind: .sum) }
-  /// `MPI_PROD`. Integers wrap around on overflow, as MPI's do.
+  /// `MPI_PROD`. Integers wrap around on overflow.
   public static var product: Self { Self(kind: .product) }
   /// `MPI_MIN`.
   public static var minimum: Self { Self(kind: .minimum) }

@@ -2,55 +2,80 @@ import CMPI
 
 /// A transfer under way. It owns the memory that the transfer reads or writes, and must be waited for.
 ///
-/// Open MPI moves most transfers on only inside of MPI calls: poll ``test(file:line:)`` or wait.
+/// Open MPI moves most transfers on only inside of MPI calls: poll ``test()`` or wait.
 ///
 /// The corresponding C type is `MPI_Request`.
 public struct Request<Element: MPIElement>: ~Copyable {
   private let buffer: UnsafeMutableBufferPointer<Element>
   /// One for each piece that a long buffer was split into.
   private var pending: [MPI_Request?]
+  private var statuses: [MPI_Status]
+  /// How many of them are complete, and the first error among them.
+  private var completed = 0
+  private var code = MPI_SUCCESS
+  /// The lengths of the pieces that must arrive; empty where nothing is received.
+  private let expected: [Int]
   private let function: StaticString
   private let rank: Int
 
   init(
-    buffer: UnsafeMutableBufferPointer<Element>, pending: [MPI_Request?], function: StaticString, rank: Int
+    buffer: UnsafeMutableBufferPointer<Element>, pending: [MPI_Request?], expected: [Int], function: StaticString,
+    rank: Int
   ) {
     self.buffer = buffer
     self.pending = pending
+    self.statuses = Array(repeating: MPI_Status(), count: pending.count)
+    self.expected = expected
     self.function = function
     self.rank = rank
   }
 
-  /// Whether the transfer is complete; never blocks. The request must still be waited for.
+  /// Whether the transfer is complete, be it with an error; never blocks. The request must still be waited for.
   ///
-  /// The corresponding C function is `MPI_Testall`.
-  public mutating func test(file: StaticString = #fileID, line: UInt = #line) throws(MPIError) -> Bool {
-    var isComplete: Int32 = 0
-    try checkCode(
-      MPI_Testall(Int32(pending.count), &pending, &isComplete, cmpi_statuses_ignore()), "MPI_Testall", rank,
-      CallSite(file, line))
-    return isComplete != 0
+  /// The corresponding C function is `MPI_Test`.
+  public mutating func test() -> Bool {
+    complete { request, status in
+      var flag: Int32 = 0
+      let code = MPI_Test(request, &flag, status)
+      return code == MPI_SUCCESS && flag == 0 ? nil : code
+    }
   }
 
   /// Blocks until the transfer is complete.
   ///
   /// - Returns: the buffer: what was sent, received or reduced; empty for a barrier.
+  /// - Throws: `MPIError` when it failed, as when the message that arrived is longer or shorter than the buffer.
   ///
-  /// The corresponding C function is `MPI_Waitall`.
+  /// The corresponding C function is `MPI_Wait`.
   @discardableResult
   public consuming func wait(file: StaticString = #fileID, line: UInt = #line) throws(MPIError) -> [Element] {
-    let code = MPI_Waitall(Int32(pending.count), &pending, cmpi_statuses_ignore())
-    pending.removeAll()
-    let result = Array(buffer)
-    let (function, rank) = (function, rank)
-    buffer.deallocate()
-    try checkCode(code, function, rank, CallSite(file, line))
-    return result
+    let site = CallSite(file, line)
+    _ = complete { MPI_Wait($0, $1) }
+    try checkCode(code, function, rank, site)
+    for (status, length) in zip(statuses, expected) where Status(raw: status).count(of: Element.self) != length {
+      throw MPIError(
+        argument: "expected \(buffer.count) elements from rank \(status.MPI_SOURCE), but the message is shorter",
+        function, rank: rank, site)
+    }
+    return Array(buffer)
+  }
+
+  /// Completes piece by piece as far as `finish` gets, which returns `nil` for one that isn't complete. Not by
+  /// `MPI_Waitall`: Open MPI's never returns when one of the transfers has failed before it is called.
+  private mutating func complete(
+    _ finish: (UnsafeMutablePointer<MPI_Request?>, UnsafeMutablePointer<MPI_Status>) -> Int32?
+  ) -> Bool {
+    while completed < pending.count {
+      guard let code = finish(&pending[completed], &statuses[completed]) else { return false }
+      if self.code == MPI_SUCCESS { self.code = code }
+      completed += 1
+    }
+    return true
   }
 
   deinit {
+    if completed == pending.count { return buffer.deallocate() }
     // MPI may still write here: the memory is given up rather than freed under its feet.
-    guard !pending.isEmpty else { return }
     printError(
       "warning: rank \(rank) dropped a request of \(function) without wait(): \(buffer.count) elements stay allocated")
   }

@@ -2,6 +2,7 @@ import Collectives
 import MPI
 
 private let algorithms: [AllreduceAlgorithm] = [.ring, .recursiveDoubling, .halvingDoubling, .native, .automatic]
+private let ownAlgorithms: [AllreduceAlgorithm] = [.ring, .recursiveDoubling, .halvingDoubling]
 private let counts = [0, 1, 2, 3, 5, 7, 8, 9, 63, 64, 1000, 1023, 70_001, 300_007]
 
 let allreduceCases: [Case] = [
@@ -17,7 +18,87 @@ let allreduceCases: [Case] = [
     try sweep(world, Int64.self, .minimum)
     try sweep(world, Float.self, .maximum)
   },
+  everyTypeAndOperation, everyTypeAndOperation.inPieces,
+  Case("allreduce", "the same bits on every rank and in every run") { world in
+    for count in [1, 5, 1000, 70_001] {
+      try expectReproducible(world, Float.self, count)
+      try expectReproducible(world, Double.self, count)
+    }
+  },
 ]
+
+private let everyTypeAndOperation = Case(
+  "allreduce", "every type and operation, every algorithm, on array, buffer, span and scalar"
+) { world in
+  for type in elementTypes { try everyOperation(type, world) }
+}
+
+private func everyOperation<T: Sample>(_ type: T.Type, _ world: Communicator) throws {
+  for operation in type.operations {
+    for algorithm in algorithms {
+      for count in interestingCounts(world.size) {
+        let mine = samples(type, of: world.rank, count: count)
+        let expected = reduced(0..<world.size, count: count, operation)
+        let label = "\(operation.name) of \(count) \(type) by \(algorithm)"
+
+        var values = mine
+        try world.allreduce(&values, operation.operation, using: algorithm)
+        expectSame(values, expected, "array: \(label)")
+        // The three fronts differ in nothing but the type of their argument.
+        guard count == 7 else { continue }
+        values = mine
+        try values.withUnsafeMutableBufferPointer {
+          try world.allreduce($0, operation.operation, using: algorithm)
+        }
+        expectSame(values, expected, "buffer: \(label)")
+
+        values = mine
+        var span = values.mutableSpan
+        try world.allreduce(&span, operation.operation, using: algorithm)
+        expectSame(values, expected, "span: \(label)")
+
+        expectEqual(
+          try world.allreduce(mine[0], operation.operation, using: algorithm), expected[0], "scalar: \(label)")
+      }
+    }
+  }
+}
+
+/// Numbers whose sums depend on the order, by every algorithm of our own, twice.
+private func expectReproducible<T: Sample & BinaryFloatingPoint>(
+  _ world: Communicator, _ type: T.Type, _ count: Int
+) throws {
+  let wild = (0..<count).map { wildNumber(type, scrambled(world.rank * 1_000_003 + $0)) }
+  for algorithm in ownAlgorithms {
+    for operation in type.operations {
+      // Among sums a NaN would hide what comes after it.
+      let isSelection = operation.operation == .minimum || operation.operation == .maximum
+      let mine = isSelection ? wild : wild.map { $0.isNaN ? 1 : $0 }
+      var (first, second) = (mine, mine)
+      try world.allreduce(&first, operation.operation, using: algorithm)
+      try world.allreduce(&second, operation.operation, using: algorithm)
+      let label = "\(operation.name) of \(count) \(type) by \(algorithm)"
+      expectSame(bits(first), bits(second), "two runs: \(label)")
+      var roots = bits(first)
+      try world.broadcast(&roots, from: 0)
+      expectSame(bits(first), roots, "two ranks: \(label)")
+    }
+  }
+}
+
+/// Twenty decades, both zeros, and NaNs that differ in their bits.
+private func wildNumber<T: BinaryFloatingPoint>(_: T.Type, _ bits: UInt64) -> T {
+  let sign: T = bits & 1 == 0 ? 1 : -1
+  switch (bits >> 1) % 8 {
+  case 0: return sign * 0
+  case 1: return sign < 0 ? -T.nan : T.nan
+  default:
+    return sign
+      * T(sign: .plus, exponent: T.Exponent(Int(bits >> 8) % 60 - 30), significand: 1 + T(bits >> 41) / 8_388_608)
+  }
+}
+
+private func bits<T: BitwiseCopyable>(_ values: [T]) -> [UInt8] { values.withUnsafeBytes { Array($0) } }
 
 /// Small whole numbers, so that every order of summing gives the same.
 private func sweep<T: MPIElement & Numeric & Comparable>(

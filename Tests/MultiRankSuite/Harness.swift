@@ -1,3 +1,4 @@
+import Glibc
 import MPI
 
 /// Something that is checked on all ranks together.
@@ -12,17 +13,30 @@ struct Case: Sendable {
     self.body = body
   }
 
+  /// The same where MPI takes no more than 7 elements at once, so that everything travels in pieces.
+  var inPieces: Case {
+    Case(group, "\(name), in pieces of 7") { world in
+      countLimit = 7
+      defer { countLimit = Int(Int32.max) }
+      try body(world)
+    }
+  }
+
   /// Runs the case and prints, on the root, what failed on which rank.
   func run(over world: Communicator) throws {
+    // The name first, so that the last line tells where the ranks hang or die.
+    if world.isRoot {
+      print("\(group): \(name) … ", terminator: "")
+      fflush(nil)
+    }
     Recorder.failures = []
     do { try body(world) } catch { Recorder.failures.append("threw \(error)") }
     let mine = Recorder.failures.prefix(3).map { "    rank \(world.rank): \($0)\n" }.joined()
     let all = String(decoding: try world.allgather(Array(mine.utf8)), as: UTF8.self)
     if all.isEmpty { Recorder.passed += 1 } else { Recorder.failed += 1 }
     if world.isRoot {
-      print(
-        all.isEmpty ? "ok      \(group): \(name)" : "FAILED  \(group): \(name)\n\(all)",
-        terminator: all.isEmpty ? "\n" : "")
+      print(all.isEmpty ? "ok" : "FAILED\n\(all)", terminator: all.isEmpty ? "\n" : "")
+      fflush(nil)
     }
   }
 }
@@ -39,9 +53,21 @@ func expect(_ condition: Bool, _ message: @autoclosure () -> String, file: Strin
 }
 
 func expectEqual<T: Equatable>(
-  _ found: T, _ expected: T, _ what: String = "", file: String = #fileID, line: Int = #line
+  _ found: T, _ expected: T, _ what: @autoclosure () -> String = "", file: String = #fileID, line: Int = #line
 ) {
-  expect(found == expected, "\(what) \(found) instead of \(expected)", file: file, line: line)
+  expect(found == expected, "\(what()): \(found) instead of \(expected)", file: file, line: line)
+}
+
+/// Long arrays: says where they differ.
+func expectSame<T: Equatable>(
+  _ found: [T], _ expected: [T], _ what: @autoclosure () -> String = "", file: String = #fileID, line: Int = #line
+) {
+  guard found != expected else { return }
+  let difference =
+    found.count == expected.count
+    ? found.indices.first { found[$0] != expected[$0] }.map { "element \($0) is \(found[$0]), not \(expected[$0])" }
+    : "\(found.count) elements instead of \(expected.count)"
+  expect(false, "\(what()): \(difference ?? "")", file: file, line: line)
 }
 
 /// Expects `body` to throw an `MPIError`, and returns it.

@@ -1,14 +1,19 @@
 // Started by the tests under mpirun, with as many ranks as they like: runs the cases whose group is named, and says of
 // each which ranks failed and why.
 //
-//   mpirun -np 3 multirank-suite [--list] [GROUP …]
+//   mpirun -np 3 multirank-suite [GROUP …]
+//   mpirun -np 3 multirank-suite end NAME [RANK]    see EndCases.swift
 
 import MPI
 
-let groups = allreduceCases + shardCases + trainerCases + parityCases
+let groups =
+  pointToPointCases + collectiveCases + splitCases + errorCases + interferenceCases + allreduceCases + shardCases
+  + trainerCases + parityCases
 
 let wanted = CommandLine.arguments.dropFirst()
-do {
+if wanted.first == "end" {
+  try runEnd(CommandLine.arguments[2], rank: Int(CommandLine.arguments.dropFirst(3).first ?? "0")!)
+} else {
   try withMPI { world in
     for suite in groups where wanted.isEmpty || wanted.contains(suite.group) { try suite.run(over: world) }
     if world.isRoot { print("multirank-suite: \(Recorder.passed) passed, \(Recorder.failed) failed") }

@@ -29,8 +29,8 @@ private struct SuiteReport {
     let lines = output.split(separator: "\n")
     hasSummary = lines.contains { $0.hasPrefix("multirank-suite: ") }
     for line in lines {
-      if line.hasPrefix("FAILED") {
-        failures.append(String(line.drop(while: { !$0.isWhitespace }).drop(while: \.isWhitespace)))
+      if line.hasSuffix("… FAILED") {
+        failures.append(String(line))
       } else if line.hasPrefix("    rank "), !failures.isEmpty {
         failures[failures.count - 1] += "\n\(line)"
       }
