@@ -15,8 +15,9 @@ public enum AllreduceAlgorithm: String, Sendable, CaseIterable {
   /// Reduce-scatter by exchanging ever smaller halves, then allgather the way back: 2log₂p·α + 2n(p−1)/p·β.
   /// Rabenseifner, "Optimization of collective reduction operations", 2004.
   case halvingDoubling = "halving-doubling"
-  /// Through memory that the ranks of a host share; ``automatic`` where they are on several hosts.
-  case sharedMemory = "shared-memory"
+  /// Within each host through memory that its ranks share; then between the hosts, the ranks of a host carrying a slice
+  /// each, by ring or, for small n, by recursive doubling; then within each host again.
+  case hierarchical
   /// `MPI_Allreduce`, whatever it does.
   case native
 }

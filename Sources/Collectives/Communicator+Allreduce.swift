@@ -15,8 +15,9 @@ extension Communicator {
     using algorithm: AllreduceAlgorithm = .automatic, file: StaticString = #fileID, line: UInt = #line
   ) throws(MPIError) {
     guard size > 1, let start = buffer.baseAddress, !buffer.isEmpty else { return }
-    try allreduceBytes(
-      start, count: buffer.count, Element.datatype, operation.kind, using: algorithm, CallSite(file, line))
+    try CollectiveContext.of(self).allreduce(
+      Operand(start: start, count: buffer.count, datatype: Element.datatype), operation.kind, using: algorithm,
+      CallSite(file, line))
   }
 
   /// Combines the ranks' arrays element by element; every rank gets the result, in place.
@@ -74,47 +75,10 @@ extension Communicator {
     using algorithm: AllreduceAlgorithm = .automatic, file: StaticString = #fileID, line: UInt = #line
   ) throws(MPIError) {
     guard size > 1, let start = buffer.elements.baseAddress, buffer.count > 0 else { return }
-    let site = CallSite(file, line)
-    let byteCount = buffer.count * Element.datatype.size
-    let context = try CollectiveContext.of(self)
-    if let group = context.group, group.size == size, !buffer.peers.isEmpty, byteCount > group.smallLimit,
-      algorithm == .automatic || algorithm == .sharedMemory, buffer.communicator === self
-    {
-      return try group.allreduceShared(
-        UnsafeBufferPointer(buffer.peers), count: buffer.count, elementSize: Element.datatype.size,
-        kernel: .of(Element.datatype, operation.kind), site)
-    }
-    try allreduceBytes(start, count: buffer.count, Element.datatype, operation.kind, using: algorithm, site)
+    let peers =
+      buffer.communicator === self ? UnsafeBufferPointer(buffer.peers) : UnsafeBufferPointer(start: nil, count: 0)
+    try CollectiveContext.of(self).allreduce(
+      Operand(start: start, count: buffer.count, datatype: Element.datatype, peers: peers), operation.kind,
+      using: algorithm, CallSite(file, line))
   }
-
-  /// The same for memory whose type is a value. `count` > 0 and `size` > 1.
-  func allreduceBytes(
-    _ start: UnsafeMutableRawPointer, count: Int, _ datatype: Datatype, _ kind: ReduceKind,
-    using algorithm: AllreduceAlgorithm, _ site: CallSite
-  ) throws(MPIError) {
-    let byteCount = count * datatype.size
-    let context = try CollectiveContext.of(self)
-    let kernel = ReduceKernel.of(datatype, kind)
-    if algorithm == .automatic || algorithm == .sharedMemory, let group = context.group, group.size == size {
-      if byteCount <= group.smallLimit {
-        return try group.allreduceSmall(start, count: count, elementSize: datatype.size, kernel: kernel, site)
-      }
-      return try group.allreduceBlocks(start, count: count, elementSize: datatype.size, kernel: kernel, site)
-    }
-    let isOpen = algorithm == .automatic || algorithm == .sharedMemory
-    let chosen = isOpen ? chooseAllreduce(byteCount: byteCount, ranks: size) : algorithm
-    if chosen == .native { return try nativeAllreduce(start, count: count, datatype, kind, site) }
-    let segment = max(1, min(segmentByteLimit, max(1, countLimit)) / datatype.size)
-    try context.executor.run(
-      context.schedule(chosen, count: count, segment: segment), on: start, elementSize: datatype.size,
-      kernel: kernel, site)
-  }
-}
-
-/// The longest message of our algorithms, in bytes: it and its peers' scratch slots stay in the second-level cache.
-private let segmentByteLimit = 256 << 10
-
-/// The fastest algorithm for a size, as measured on one host and over gigabit links (`Benchmarks/README.md`).
-func chooseAllreduce(byteCount: Int, ranks: Int) -> AllreduceAlgorithm {
-  byteCount < 1 << 20 ? .native : .ring
 }

@@ -16,7 +16,7 @@ final class HostGroup {
   let waiting: Waiting
   private let memory: SharedMemory
 
-  /// Elements of `combine`'s scratch fit the first-level cache.
+  /// What is combined and copied on in one go, in bytes: it stays in the first-level cache.
   static let cacheBlock = 16 << 10
   /// The longest contribution that travels in a single slot, in bytes.
   let smallLimit: Int
@@ -75,9 +75,9 @@ final class HostGroup {
     }
   }
 
-  // MARK: Allreduce of ordinary memory
+  // MARK: Ordinary memory
 
-  /// Everybody leaves its elements where the others read them: one exchange of cache lines, for few bytes.
+  /// An allreduce in which everybody leaves its elements where the others read them: one exchange of cache lines, for few bytes.
   ///
   /// Slots alternate between two parities, so nobody waits for the others to have read: who sees the next one filled
   /// knows that its owner is done with this one.
@@ -98,63 +98,72 @@ final class HostGroup {
     for rank in 2..<max(size, 2) { kernel.combine(buffer, elements(rank), count) }
   }
 
-  /// Block by block through the slots: every rank deposits what the others reduce, reduces its own share of the block
-  /// and leaves the sums where it found the others' deposits, and takes the sums of the others from its own slot.
+  /// Ordinary memory, block by block through the slots. Every rank has a range of the buffer. To reduce, it sums up its
+  /// range from what the others deposit; to distribute, it leaves its range with the others.
   ///
-  /// So each cache line goes to and fro between two ranks alone. Slots alternate between two parities: while the one
-  /// is reduced, the other is filled.
-  func allreduceBlocks(
-    _ buffer: UnsafeMutableRawPointer, count: Int, elementSize: Int, kernel: ReduceKernel, _ site: CallSite
+  /// Sums go back into the very slots in which the deposits came, so each cache line goes to and fro between two ranks
+  /// alone. Slots alternate between two parities: while the one is reduced, the other is filled.
+  ///
+  /// - Parameters:
+  ///   - ranges: each rank's elements; the same on every rank.
+  ///   - kernel: how they are reduced; `nil` leaves them as they are.
+  ///   - distributes: whether everybody gets everybody's range.
+  func exchange(
+    _ buffer: UnsafeMutableRawPointer, ranges: (Int) -> Range<Int>, elementSize: Int, reducing kernel: ReduceKernel?,
+    distributes: Bool, _ site: CallSite
   ) throws(MPIError) {
     let shareBytes = (Self.slotBytes / size) & ~63
     let share = shareBytes / elementSize
-    let blockLength = share * size
-    let blockCount = (count + blockLength - 1) / blockLength
+    let piece = Self.cacheBlock / elementSize
+    let longest = (0..<size).reduce(0) { max($0, ranges($1).count) }
+    let blockCount = (longest + share - 1) / share
     let first = blocks + 1
     blocks += UInt64(blockCount)
-    let piece = Self.cacheBlock / elementSize
 
-    func layout(_ block: Int) -> (offset: Int, chunks: ChunkLayout) {
-      let offset = block * blockLength
-      return (offset, ChunkLayout(count: min(blockLength, count - offset), chunks: size))
+    /// The elements of a rank's range in a block.
+    func part(_ rank: Int, _ block: Int) -> Range<Int> {
+      let range = ranges(rank)
+      let start = min(range.lowerBound + block * share, range.upperBound)
+      return start..<min(start + share, range.upperBound)
     }
-    func slot(of rank: Int, for reducer: Int, _ block: Int) -> UnsafeMutableRawPointer {
-      region(rank) + (Offset.slots + (block & 1) * Self.slotBytes + reducer * shareBytes)
+    func slot(of rank: Int, for owner: Int, _ block: Int) -> UnsafeMutableRawPointer {
+      region(rank) + (Offset.slots + (block & 1) * Self.slotBytes + owner * shareBytes)
     }
+    /// Without a reduction there is nothing to deposit, but the counter still says that the slots are free.
     func deposit(_ block: Int) {
-      let (offset, chunks) = layout(block)
-      for rank in 0..<size where rank != index {
-        let range = chunks[rank]
-        slot(of: index, for: rank, block).copyMemory(
-          from: buffer + (offset + range.lowerBound) * elementSize, byteCount: range.count * elementSize)
+      if kernel != nil {
+        for rank in 0..<size where rank != index {
+          let part = part(rank, block)
+          slot(of: index, for: rank, block).copyMemory(
+            from: buffer + part.lowerBound * elementSize, byteCount: part.count * elementSize)
+        }
       }
       counter(index, Offset.deposited).store(first + UInt64(block), ordering: .releasing)
     }
 
-    deposit(0)
+    if blockCount > 0 { deposit(0) }
     for block in 0..<blockCount {
       if block + 1 < blockCount { deposit(block + 1) }
-      let (offset, chunks) = layout(block)
       for rank in 0..<size where rank != index {
         try waiting.wait(for: counter(rank, Offset.deposited), toReach: first + UInt64(block), site)
       }
-      let own = chunks[index]
+      let own = part(index, block)
       for start in stride(from: 0, to: own.count, by: piece) {
         let (skipped, length) = (start * elementSize, min(piece, own.count - start))
-        reduce(
-          into: buffer + ((offset + own.lowerBound) * elementSize + skipped),
-          { slot(of: $0, for: index, block) + skipped }, length, elementSize, kernel)
+        combine(
+          buffer + (own.lowerBound * elementSize + skipped), { slot(of: $0, for: index, block) + skipped }, length,
+          elementSize, kernel, writesBack: distributes)
       }
       counter(index, Offset.reduced).store(first + UInt64(block), ordering: .releasing)
       for step in 1..<size {
         let rank = (index + step) % size
-        let range = chunks[rank]
         try waiting.wait(for: counter(rank, Offset.reduced), toReach: first + UInt64(block), site)
-        let sums = slot(of: index, for: rank, block)
-        for start in stride(from: 0, to: range.count, by: piece) {
-          let byteCount = min(piece, range.count - start) * elementSize
+        guard distributes else { continue }
+        let (part, sums) = (part(rank, block), slot(of: index, for: rank, block))
+        for start in stride(from: 0, to: part.count, by: piece) {
+          let byteCount = min(piece, part.count - start) * elementSize
           rt_take(sums + start * elementSize, Int64(byteCount))
-          (buffer + (offset + range.lowerBound + start) * elementSize).copyMemory(
+          (buffer + (part.lowerBound + start) * elementSize).copyMemory(
             from: sums + start * elementSize, byteCount: byteCount)
         }
       }
@@ -164,42 +173,67 @@ final class HostGroup {
   /// Combines this rank's elements with the others' in the order of the ranks, save that the first two may change
   /// places, and writes the result to all. Few enough to stay in the first-level cache.
   @inline(__always)
-  private func reduce(
-    into mine: UnsafeMutableRawPointer, _ theirs: (Int) -> UnsafeMutableRawPointer, _ count: Int, _ elementSize: Int,
-    _ kernel: ReduceKernel
+  private func combine(
+    _ mine: UnsafeMutableRawPointer, _ theirs: (Int) -> UnsafeMutableRawPointer, _ count: Int, _ elementSize: Int,
+    _ kernel: ReduceKernel?, writesBack: Bool
   ) {
     for rank in 0..<size where rank != index {
       rt_take(theirs(rank), Int64(count * elementSize))
+      guard let kernel else { continue }
       if rank < index {
         kernel.combineReversed(mine, theirs(rank), count)
       } else {
         kernel.combine(mine, theirs(rank), count)
       }
     }
+    guard writesBack else { return }
     for rank in 0..<size where rank != index { theirs(rank).copyMemory(from: mine, byteCount: count * elementSize) }
   }
 
-  // MARK: Allreduce of shared memory
+  // MARK: Shared memory
 
-  /// The ranks' buffers lie in shared memory: rank r reduces slice r of all of them and writes it to all of them.
+  /// Buffers that lie in shared memory themselves. Every rank has a range of them: to reduce, it sums up its range of
+  /// all buffers in its own; to distribute, it copies its range from its own to all.
   ///
-  /// - Parameter buffers: where this rank sees each rank's buffer.
-  func allreduceShared(
-    _ buffers: UnsafeBufferPointer<UnsafeMutableRawPointer>, count: Int, elementSize: Int, kernel: ReduceKernel,
-    _ site: CallSite
+  /// - Parameters:
+  ///   - buffers: where this rank sees each rank's buffer.
+  ///   - range: this rank's elements; no cache line is in two ranks' ranges.
+  ///   - kernel: how they are reduced; `nil` leaves them as they are.
+  ///   - distributes: whether everybody gets everybody's range.
+  func exchangeShared(
+    _ buffers: UnsafeBufferPointer<UnsafeMutableRawPointer>, range: Range<Int>, elementSize: Int,
+    reducing kernel: ReduceKernel?, distributes: Bool, _ site: CallSite
   ) throws(MPIError) {
-    try barrier(site)
-    // Slices of whole cache lines, so that no two ranks write to one.
-    let line = 64 / elementSize
-    let lines = ChunkLayout(count: (count + line - 1) / line, chunks: size)[index]
-    let slice = (lines.lowerBound * line)..<min(count, lines.upperBound * line)
+    // To reduce, the others' elements must be there; to distribute alone, the others may still be at their reduction.
+    if kernel != nil { try barrier(site) }
     let piece = Self.cacheBlock / elementSize
-    for start in stride(from: slice.lowerBound, to: slice.upperBound, by: piece) {
+    for start in stride(from: range.lowerBound, to: range.upperBound, by: piece) {
       let offset = start * elementSize
-      reduce(
-        into: buffers[index] + offset, { buffers[$0] + offset }, min(piece, slice.upperBound - start), elementSize,
-        kernel)
+      combine(
+        buffers[index] + offset, { buffers[$0] + offset }, min(piece, range.upperBound - start), elementSize, kernel,
+        writesBack: distributes)
     }
-    try barrier(site)
+    if distributes { try barrier(site) }
+  }
+}
+
+/// A buffer cut into parts for the ranks such that no cache line is in two of them.
+struct LineLayout {
+  private let lines: ChunkLayout
+  private let elementsPerLine: Int
+
+  init(count: Int, parts: Int, elementSize: Int) {
+    elementsPerLine = 64 / elementSize
+    lines = ChunkLayout(count: (count + elementsPerLine - 1) / elementsPerLine, chunks: parts)
+    self.count = count
+  }
+
+  private let count: Int
+
+  /// The elements of a part; none for those beyond the last.
+  subscript(part: Int) -> Range<Int> {
+    guard part < lines.chunks else { return count..<count }
+    let range = lines[part]
+    return min(count, range.lowerBound * elementsPerLine)..<min(count, range.upperBound * elementsPerLine)
   }
 }

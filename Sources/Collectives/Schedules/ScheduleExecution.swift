@@ -19,10 +19,12 @@ final class ScheduleExecutor {
   deinit { scratch.deallocate() }
 
   /// - Parameters:
+  ///   - ranks: who the schedule's peers are.
   ///   - buffer: the elements that the schedule's ranges count.
   ///   - elementSize: bytes of one.
   func run(
-    _ schedule: Schedule, on buffer: UnsafeMutableRawPointer, elementSize: Int, kernel: ReduceKernel, _ site: CallSite
+    _ schedule: Schedule, over ranks: [Int], on buffer: UnsafeMutableRawPointer, elementSize: Int,
+    kernel: ReduceKernel, _ site: CallSite
   ) throws(MPIError) {
     let window = Self.window
     let slotSize = (schedule.longestCombined * elementSize + 63) & ~63
@@ -40,13 +42,14 @@ final class ScheduleExecutor {
           next.action == .replace
           ? buffer + next.range.lowerBound * elementSize : scratch.baseAddress! + (posted % window) * slotSize
         receiving[posted % window] = try communicator.startReceive(
-          place, count: next.range.count * elementSize, from: next.peer, tag: 0, site)
+          place, count: next.range.count * elementSize, from: ranks[next.peer], tag: 0, site)
         posted += 1
       }
       while started < sends.count, started - sent < window, received >= sends[started].receivesBefore {
         let next = sends[started]
         sending[started % window] = try communicator.startSend(
-          buffer + next.range.lowerBound * elementSize, count: next.range.count * elementSize, to: next.peer, tag: 0,
+          buffer + next.range.lowerBound * elementSize, count: next.range.count * elementSize, to: ranks[next.peer],
+          tag: 0,
           site)
         started += 1
       }
