@@ -32,12 +32,19 @@ let package = Package(
     .target(name: "RingTrain", dependencies: ["DataParallel", "Measurement"]),
     .executableTarget(name: "RingTrainCLI", dependencies: ["RingTrain", argumentParser, logging]),
 
+    .executableTarget(
+      name: "full-batch-bandwidth", dependencies: ["RingTrain", argumentParser], path: "Benchmarks/FullBatchBandwidth",
+      exclude: ["run.sh"]),
+    .executableTarget(
+      name: "seed-example", dependencies: ["RingTrain", argumentParser], path: "Benchmarks/SeedExample",
+      exclude: ["compare.py", "run.sh"]),
+
     .target(name: "TestSupport", path: "Tests/TestSupport"),
     .testTarget(name: "LearningTests", dependencies: ["Learning"]),
     .testTarget(name: "CollectivesTests", dependencies: ["Collectives"]),
     // Started by the tests under mpirun.
     .executableTarget(
-      name: "multirank-suite", dependencies: ["MPI", "Collectives", "Learning", "DataParallel"],
+      name: "multirank-suite", dependencies: ["MPI", "Kernels", "Collectives", "Learning", "DataParallel", "CZlib"],
       path: "Tests/MultiRankSuite"),
     .testTarget(name: "MultiRankTests", dependencies: ["TestSupport"]),
   ],

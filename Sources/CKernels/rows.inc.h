@@ -325,11 +325,12 @@ RT_CLONES double NAMED(rt_softmax)(const ROWS *rows, int64_t k, const REAL *w, c
 // Steps. No `fp` pragma: every processor, with or without fused multiply-add, gets the same bits.
 
 RT_INLINE void NAMED(sgd)(int64_t n, REAL *restrict w, const REAL *restrict g, REAL *restrict v, REAL *restrict q,
-                          REAL scale, REAL rate, REAL keep, REAL momentum, int nesterov, REAL u) {
+                          REAL scale, REAL rate, REAL keep, REAL decay, REAL momentum, int nesterov, REAL u) {
 #pragma clang fp contract(off)
   for (int64_t j = 0; j < n; j++) {
     REAL step = scale * g[j];
     if (v) {
+      step += decay * w[j];
       v[j] = momentum * v[j] + step;
       step = nesterov ? step + momentum * v[j] : v[j];
     }
@@ -347,14 +348,14 @@ RT_INLINE void NAMED(sgd)(int64_t n, REAL *restrict w, const REAL *restrict g, R
 }
 
 RT_CLONES void NAMED(rt_sgd)(int64_t n, REAL *w, const REAL *g, REAL *v, REAL *q, REAL scale, REAL rate, REAL keep,
-                             REAL momentum, int nesterov, REAL u) {
+                             REAL decay, REAL momentum, int nesterov, REAL u) {
   // Each variant its own loop, without branches.
-  if (!v && !q) NAMED(sgd)(n, w, g, NULL, NULL, scale, rate, keep, 0, 0, 0);
-  else if (!v) NAMED(sgd)(n, w, g, NULL, q, scale, rate, keep, 0, 0, u);
-  else if (!q && !nesterov) NAMED(sgd)(n, w, g, v, NULL, scale, rate, keep, momentum, 0, 0);
-  else if (!q) NAMED(sgd)(n, w, g, v, NULL, scale, rate, keep, momentum, 1, 0);
-  else if (!nesterov) NAMED(sgd)(n, w, g, v, q, scale, rate, keep, momentum, 0, u);
-  else NAMED(sgd)(n, w, g, v, q, scale, rate, keep, momentum, 1, u);
+  if (!v && !q) NAMED(sgd)(n, w, g, NULL, NULL, scale, rate, keep, 0, 0, 0, 0);
+  else if (!v) NAMED(sgd)(n, w, g, NULL, q, scale, rate, keep, 0, 0, 0, u);
+  else if (!q && !nesterov) NAMED(sgd)(n, w, g, v, NULL, scale, rate, keep, decay, momentum, 0, 0);
+  else if (!q) NAMED(sgd)(n, w, g, v, NULL, scale, rate, keep, decay, momentum, 1, 0);
+  else if (!nesterov) NAMED(sgd)(n, w, g, v, q, scale, rate, keep, decay, momentum, 0, u);
+  else NAMED(sgd)(n, w, g, v, q, scale, rate, keep, decay, momentum, 1, u);
 }
 
 #undef FOR_CLASS_GROUPS

@@ -154,12 +154,14 @@ public struct StochasticTrainer<M: Model, O: Optimizer> where O.Scalar == M.Scal
 
   private mutating func runLocalSteps(_ shard: Shard<Scalar>) throws -> (loss: Double, weight: Double) {
     var since = (loss: 0.0, weight: 0.0)
+    var first = core.steps + 1
     return try forEachBatch(of: shard) { trainer, batch, isLast in
-      let own = try trainer.core.localStep(batch)
+      let own = trainer.core.localStep(batch)
       since = (since.loss + own.loss, since.weight + own.weight)
       guard isLast || trainer.core.steps % trainer.syncEvery == 0 else { return (0, 0) }
-      let totals = try trainer.core.averageParameters(since)
+      let totals = try trainer.core.averageParameters(since, over: first...trainer.core.steps)
       since = (0, 0)
+      first = trainer.core.steps + 1
       trainer.addToAverage()
       return totals
     }
@@ -201,21 +203,29 @@ public struct StochasticTrainer<M: Model, O: Optimizer> where O.Scalar == M.Scal
     let order = self.order!
     let clock = ContinuousClock()
     let start = clock.now
+    func descend(_ range: Range<Int>) -> Double? {
+      order.rows.withUnsafeBufferPointer { rows in
+        shard.withBatch(UnsafeBufferPointer(rebasing: rows[range])) { batch in
+          core.parameters.withUnsafeMutableBufferPointer { model.descend($0, through: batch, optimizer: &sgd) }
+        }
+      }
+    }
     // Short enough that a diverging run is noticed early.
     let stretch = 4096
     var sum = 0.0
     for first in stride(from: 0, to: order.rows.count, by: stretch) {
-      let last = min(first + stretch, order.rows.count)
-      let loss = order.rows.withUnsafeBufferPointer { rows in
-        shard.withBatch(UnsafeBufferPointer(rebasing: rows[first..<last])) { batch in
-          core.parameters.withUnsafeMutableBufferPointer { model.descend($0, through: batch, optimizer: &sgd) }
-        }
+      let range = first..<min(first + stretch, order.rows.count)
+      let before = (parameters: core.parameters, optimizer: sgd)
+      guard let loss = descend(range) else { return nil }
+      if !loss.isFinite {
+        // The same again, row by row, to find out where.
+        (core.parameters, sgd) = before
+        let culprit = range.first { descend($0..<($0 + 1))?.isFinite == false } ?? range.last!
+        let step = core.steps + culprit - first + 1
+        try core.checkFinite(loss, step...step)
       }
-      guard let loss else { return nil }
-      let before = core.steps
-      core.steps += last - first
+      core.steps += range.count
       core.optimizer = sgd as! O
-      try core.checkFinite(loss, (before + 1)...core.steps)
       sum += loss
     }
     core.spent.compute += clock.now - start

@@ -57,27 +57,36 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
     let computed = clock.now
     try communicator.allreduce(bucket.all, using: algorithm)
     let exchanged = clock.now
-    let totals = try update()
+    let totals = bucket.totals
+    try checkFinite(totals.loss, (steps + 1)...(steps + 1))
+    update(totals)
     spent.compute += (computed - start) + (clock.now - exchanged)
     spent.exchange += exchanged - computed
     return totals
   }
 
-  /// One step on this rank's samples alone; replicas come apart until ``averageParameters(weight:)``.
-  mutating func localStep(_ batch: Batch<Scalar>) throws -> (loss: Double, weight: Double) {
+  /// One step on this rank's samples alone; replicas come apart until ``averageParameters(_:over:)``.
+  ///
+  /// A loss that isn't finite is noticed only there, by all ranks: one that stopped here would leave the others waiting.
+  mutating func localStep(_ batch: Batch<Scalar>) -> (loss: Double, weight: Double) {
     let clock = ContinuousClock()
     let start = clock.now
     addGradient(of: batch)
-    let totals = try update()
+    let totals = bucket.totals
+    update(totals)
     spent.compute += clock.now - start
     return totals
   }
 
   /// Makes the replicas equal: the mean of the ranks' parameters, weighted by the samples that each has used.
   ///
-  /// - Parameter totals: sums since the last time, of this rank.
+  /// - Parameters:
+  ///   - totals: sums since the last time, of this rank.
+  ///   - span: the steps since then.
   /// - Returns: their sums over all ranks.
-  mutating func averageParameters(_ totals: (loss: Double, weight: Double)) throws -> (loss: Double, weight: Double) {
+  mutating func averageParameters(
+    _ totals: (loss: Double, weight: Double), over span: ClosedRange<Int>
+  ) throws -> (loss: Double, weight: Double) {
     let clock = ContinuousClock()
     let start = clock.now
     let weight = Scalar(totals.weight)
@@ -85,7 +94,7 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
     bucket.totals = totals
     try communicator.allreduce(bucket.all, using: algorithm)
     let sums = bucket.totals
-    try checkFinite(sums.loss, steps...steps)
+    try checkFinite(sums.loss, span)
     if sums.weight > 0 {
       let scale = Scalar(1 / sums.weight)
       for index in parameters.indices { parameters[index] = bucket.all[index] * scale }
@@ -100,19 +109,16 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
     bucket.totals = (loss, batch.totalWeight)
   }
 
-  private mutating func update() throws -> (loss: Double, weight: Double) {
-    let totals = bucket.totals
+  private mutating func update(_ totals: (loss: Double, weight: Double)) {
     steps += 1
-    try checkFinite(totals.loss, steps...steps)
     // A batch whose samples all weigh nothing says nothing.
-    guard totals.weight > 0 else { return totals }
+    guard totals.weight > 0 else { return }
     let scale = Scalar(1 / totals.weight)
     let penalized = model.penalizedParameterCount
     let gradient = UnsafeBufferPointer(bucket.gradient)
     parameters.withUnsafeMutableBufferPointer {
       optimizer.step($0, gradient: gradient, scale: scale, penalizedCount: penalized)
     }
-    return totals
   }
 
   func checkFinite(_ loss: Double, _ steps: ClosedRange<Int>) throws {
@@ -128,6 +134,8 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
     let hash = parametersHash(parameters)
     let hashes = try communicator.allgather(hash)
     guard hashes.allSatisfy({ $0 == hash }) else { throw ReplicaMismatch(hashes: hashes) }
+    // What the last step made of them no loss has shown yet.
+    if let odd = parameters.first(where: { !$0.isFinite }) { try checkFinite(Double(odd), self.steps...self.steps) }
     let all = try communicator.allgather([spent.compute.seconds, spent.exchange.seconds, seconds])
     spent = Spent()
     let column = { (index: Int) in stride(from: index, to: all.count, by: 3).map { all[$0] } }

@@ -52,7 +52,7 @@ extension Float: TrainingScalar {
   ) {
     rt_sgd_f32(
       Int64(count), parameters, gradient, step.velocity, step.truncated, step.scale, step.rate, step.keep,
-      step.momentum, step.nesterov ? 1 : 0, step.truncation)
+      step.decay, step.momentum, step.nesterov ? 1 : 0, step.truncation)
   }
 }
 
@@ -108,6 +108,6 @@ extension Double: TrainingScalar {
   ) {
     rt_sgd_f64(
       Int64(count), parameters, gradient, step.velocity, step.truncated, step.scale, step.rate, step.keep,
-      step.momentum, step.nesterov ? 1 : 0, step.truncation)
+      step.decay, step.momentum, step.nesterov ? 1 : 0, step.truncation)
   }
 }

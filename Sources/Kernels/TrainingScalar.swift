@@ -62,11 +62,13 @@ public struct DescentStep<Scalar: TrainingScalar> {
   public var rate: Scalar
   /// What is left of a weight that decays: 1 − rate · decay.
   public var keep: Scalar
-  /// One value a parameter: v ← momentum · v + scale · g, and v is the step. `nil` without momentum.
+  /// One value a parameter: v ← momentum · v + scale · g + `decay` · w, and v is the step. `nil` without momentum.
   public var velocity: UnsafeMutablePointer<Scalar>?
+  /// How fast a weight decays by its velocity.
+  public var decay: Scalar
   /// How much of the velocity lasts.
   public var momentum: Scalar
-  /// Whether scale · g + momentum · v is the step instead of v.
+  /// Whether scale · g + decay · w + momentum · v is the step instead of v.
   public var nesterov: Bool
   /// For each parameter the L1 penalty that it has received so far; `nil` without such a penalty.
   public var truncated: UnsafeMutablePointer<Scalar>?
@@ -74,13 +76,14 @@ public struct DescentStep<Scalar: TrainingScalar> {
   public var truncation: Scalar
 
   public init(
-    scale: Scalar, rate: Scalar, keep: Scalar = 1, velocity: UnsafeMutablePointer<Scalar>? = nil, momentum: Scalar = 0,
-    nesterov: Bool = false, truncated: UnsafeMutablePointer<Scalar>? = nil, truncation: Scalar = 0
+    scale: Scalar, rate: Scalar, keep: Scalar = 1, velocity: UnsafeMutablePointer<Scalar>? = nil, decay: Scalar = 0,
+    momentum: Scalar = 0, nesterov: Bool = false, truncated: UnsafeMutablePointer<Scalar>? = nil, truncation: Scalar = 0
   ) {
     self.scale = scale
     self.rate = rate
     self.keep = keep
     self.velocity = velocity
+    self.decay = decay
     self.momentum = momentum
     self.nesterov = nesterov
     self.truncated = truncated

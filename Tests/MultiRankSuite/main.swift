@@ -5,7 +5,7 @@
 
 import MPI
 
-let groups = allreduceCases + trainerCases
+let groups = allreduceCases + shardCases + trainerCases + parityCases
 
 let wanted = CommandLine.arguments.dropFirst()
 do {

@@ -1,4 +1,5 @@
 import Atomics
+import CKernels
 import Glibc
 import MPI
 
@@ -16,9 +17,9 @@ final class HostGroup {
   private let memory: SharedMemory
 
   /// Elements of `combine`'s scratch fit the first-level cache.
-  static let cacheBlock = 8 << 10
+  static let cacheBlock = 16 << 10
   /// The longest contribution that travels in a single slot, in bytes.
-  static let smallLimit = 4 << 10
+  let smallLimit: Int
   /// What one rank puts into its slot for one block, in bytes: both parities of a few ranks fit the second-level cache.
   private static let slotBytes = 128 << 10
 
@@ -27,12 +28,13 @@ final class HostGroup {
     static let barrier = 0
     static let deposited = 64
     static let reduced = 128
-    /// Two small slots: a counter, then the elements, from the same cache line on.
-    static let small = 4096
-    static let smallStride = 64 + HostGroup.smallLimit
-    static let deposit = small + 2 * 8192
-    static let result = deposit + 2 * HostGroup.slotBytes
-    static let end = result + 2 * HostGroup.slotBytes
+    /// Two small slots: a counter, then the elements, from the same cache line on. Half a page off, since buffers often
+    /// start at one: a load right behind a store to the same place of another page waits for it.
+    static let small = 4096 + 2048
+    static let smallStride = 8192
+    /// One for each parity; in each a share for every rank that reduces it.
+    static let slots = small + 2 * smallStride + 2048
+    static let end = slots + 2 * HostGroup.slotBytes
   }
 
   private var barriers: UInt64 = 0
@@ -50,6 +52,8 @@ final class HostGroup {
     index = host.rank
     self.memory = memory
     self.waiting = waiting
+    // With more ranks than cores a second wait costs more than reading everything from everybody.
+    smallLimit = waiting.isOversubscribed ? 2048 : 512
   }
 
   @inline(__always)
@@ -81,23 +85,24 @@ final class HostGroup {
     _ buffer: UnsafeMutableRawPointer, count: Int, elementSize: Int, kernel: ReduceKernel, _ site: CallSite
   ) throws(MPIError) {
     smalls += 1
-    let slot = Offset.small + Int(smalls & 1) * 8192
-    let payload = region(index) + (slot + 8)
-    payload.copyMemory(from: buffer, byteCount: count * elementSize)
+    let slot = Offset.small + Int(smalls & 1) * Offset.smallStride
+    let byteCount = count * elementSize
+    func elements(_ rank: Int) -> UnsafeMutableRawPointer { region(rank) + (slot + 8) }
+    elements(index).copyMemory(from: buffer, byteCount: byteCount)
     counter(index, slot).store(smalls, ordering: .releasing)
     for rank in 0..<size where rank != index {
       try waiting.wait(for: counter(rank, slot), toReach: smalls, site)
     }
     // In the order of the ranks everywhere: the same bits on all.
-    kernel.combineInto(buffer, region(0) + (slot + 8), region(1) + (slot + 8), count)
-    for rank in 2..<max(size, 2) { kernel.combine(buffer, region(rank) + (slot + 8), count) }
+    kernel.combineInto(buffer, elements(0), elements(1), count)
+    for rank in 2..<max(size, 2) { kernel.combine(buffer, elements(rank), count) }
   }
 
   /// Block by block through the slots: every rank deposits what the others reduce, reduces its own share of the block
-  /// from their deposits, and fetches the shares that they have reduced.
+  /// and leaves the sums where it found the others' deposits, and takes the sums of the others from its own slot.
   ///
-  /// Deposits and results alternate between two parities. A deposit is overwritten two blocks later, after its owner
-  /// has seen everybody's result of the block; a result, after everybody's deposit of the block after next.
+  /// So each cache line goes to and fro between two ranks alone. Slots alternate between two parities: while the one
+  /// is reduced, the other is filled.
   func allreduceBlocks(
     _ buffer: UnsafeMutableRawPointer, count: Int, elementSize: Int, kernel: ReduceKernel, _ site: CallSite
   ) throws(MPIError) {
@@ -107,17 +112,20 @@ final class HostGroup {
     let blockCount = (count + blockLength - 1) / blockLength
     let first = blocks + 1
     blocks += UInt64(blockCount)
+    let piece = Self.cacheBlock / elementSize
 
     func layout(_ block: Int) -> (offset: Int, chunks: ChunkLayout) {
       let offset = block * blockLength
       return (offset, ChunkLayout(count: min(blockLength, count - offset), chunks: size))
     }
+    func slot(of rank: Int, for reducer: Int, _ block: Int) -> UnsafeMutableRawPointer {
+      region(rank) + (Offset.slots + (block & 1) * Self.slotBytes + reducer * shareBytes)
+    }
     func deposit(_ block: Int) {
       let (offset, chunks) = layout(block)
-      let slot = region(index) + (Offset.deposit + (block & 1) * Self.slotBytes)
       for rank in 0..<size where rank != index {
         let range = chunks[rank]
-        (slot + rank * shareBytes).copyMemory(
+        slot(of: index, for: rank, block).copyMemory(
           from: buffer + (offset + range.lowerBound) * elementSize, byteCount: range.count * elementSize)
       }
       counter(index, Offset.deposited).store(first + UInt64(block), ordering: .releasing)
@@ -127,28 +135,48 @@ final class HostGroup {
     for block in 0..<blockCount {
       if block + 1 < blockCount { deposit(block + 1) }
       let (offset, chunks) = layout(block)
-      let own = chunks[index]
-      let parity = (block & 1) * Self.slotBytes
-      let mine = buffer + (offset + own.lowerBound) * elementSize
-      let result = region(index) + (Offset.result + parity)
       for rank in 0..<size where rank != index {
         try waiting.wait(for: counter(rank, Offset.deposited), toReach: first + UInt64(block), site)
       }
-      func contribution(_ rank: Int) -> UnsafeMutableRawPointer {
-        rank == index ? mine : region(rank) + (Offset.deposit + parity + index * shareBytes)
+      let own = chunks[index]
+      for start in stride(from: 0, to: own.count, by: piece) {
+        let (skipped, length) = (start * elementSize, min(piece, own.count - start))
+        reduce(
+          into: buffer + ((offset + own.lowerBound) * elementSize + skipped),
+          { slot(of: $0, for: index, block) + skipped }, length, elementSize, kernel)
       }
-      kernel.combineInto(result, contribution(0), contribution(1), own.count)
-      for rank in 2..<max(size, 2) { kernel.combine(result, contribution(rank), own.count) }
       counter(index, Offset.reduced).store(first + UInt64(block), ordering: .releasing)
-      mine.copyMemory(from: result, byteCount: own.count * elementSize)
       for step in 1..<size {
         let rank = (index + step) % size
         let range = chunks[rank]
         try waiting.wait(for: counter(rank, Offset.reduced), toReach: first + UInt64(block), site)
-        (buffer + (offset + range.lowerBound) * elementSize).copyMemory(
-          from: region(rank) + (Offset.result + parity), byteCount: range.count * elementSize)
+        let sums = slot(of: index, for: rank, block)
+        for start in stride(from: 0, to: range.count, by: piece) {
+          let byteCount = min(piece, range.count - start) * elementSize
+          rt_take(sums + start * elementSize, Int64(byteCount))
+          (buffer + (offset + range.lowerBound + start) * elementSize).copyMemory(
+            from: sums + start * elementSize, byteCount: byteCount)
+        }
       }
     }
+  }
+
+  /// Combines this rank's elements with the others' in the order of the ranks, save that the first two may change
+  /// places, and writes the result to all. Few enough to stay in the first-level cache.
+  @inline(__always)
+  private func reduce(
+    into mine: UnsafeMutableRawPointer, _ theirs: (Int) -> UnsafeMutableRawPointer, _ count: Int, _ elementSize: Int,
+    _ kernel: ReduceKernel
+  ) {
+    for rank in 0..<size where rank != index {
+      rt_take(theirs(rank), Int64(count * elementSize))
+      if rank < index {
+        kernel.combineReversed(mine, theirs(rank), count)
+      } else {
+        kernel.combine(mine, theirs(rank), count)
+      }
+    }
+    for rank in 0..<size where rank != index { theirs(rank).copyMemory(from: mine, byteCount: count * elementSize) }
   }
 
   // MARK: Allreduce of shared memory
@@ -165,15 +193,12 @@ final class HostGroup {
     let line = 64 / elementSize
     let lines = ChunkLayout(count: (count + line - 1) / line, chunks: size)[index]
     let slice = (lines.lowerBound * line)..<min(count, lines.upperBound * line)
-    let length = Self.cacheBlock / elementSize
-    var start = slice.lowerBound
-    while start < slice.upperBound {
-      let count = min(length, slice.upperBound - start)
+    let piece = Self.cacheBlock / elementSize
+    for start in stride(from: slice.lowerBound, to: slice.upperBound, by: piece) {
       let offset = start * elementSize
-      let sum = buffers[0] + offset
-      for rank in 1..<size { kernel.combine(sum, buffers[rank] + offset, count) }
-      for rank in 1..<size { (buffers[rank] + offset).copyMemory(from: sum, byteCount: count * elementSize) }
-      start += count
+      reduce(
+        into: buffers[index] + offset, { buffers[$0] + offset }, min(piece, slice.upperBound - start), elementSize,
+        kernel)
     }
     try barrier(site)
   }

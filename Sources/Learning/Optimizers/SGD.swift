@@ -4,11 +4,14 @@ public import Kernels
 ///
 /// With the mean gradient g of a batch, step t does, at learning rate η:
 /// 1. w ← w · max(0, 1 − η·α·(1 − ρ)) where a penalty has an L2 part;
-/// 2. w ← w − η·g; with momentum μ first v ← μ·v + g, and v stands for g, or g + μ·v with `nesterov` (PyTorch's
-///    convention);
+/// 2. w ← w − η·g;
 /// 3. where a penalty has an L1 part, weights move towards 0 by what they've been spared so far (Tsuruoka, Tsujii and
 ///    Ananiadou, Stochastic gradient descent training for L1-regularized log-linear models with cumulative penalty,
-///    2009).
+///    2009); each step adds η·α·ρ to that.
+///
+/// With momentum μ the L2 part's gradient goes into the velocity, v ← μ·v + g + α·(1 − ρ)·w, and v stands for g, or
+/// g + α·(1 − ρ)·w + μ·v with `nesterov` (PyTorch's convention). As a gradient then goes 1 ÷ (1 − μ) times as far in
+/// the end, so does the L1 part: or penalties would count for less the more momentum there is.
 ///
 /// For batches of one row and no momentum that is what scikit-learn's `SGDRegressor` and `SGDClassifier` do.
 public struct SGD<Scalar: TrainingScalar>: Optimizer {
@@ -77,11 +80,15 @@ public struct SGD<Scalar: TrainingScalar>: Optimizer {
     if truncates && state.truncated.isEmpty { state.truncated = Array(repeating: 0, count: penalizedCount) }
     precondition(!hasMomentum || state.velocity.count == count, "the optimizer's state is of another model")
     precondition(!truncates || state.truncated.count == penalizedCount, "the optimizer's state is of another model")
-    state.truncation += rate * penalty.truncation
+    state.truncation += rate / (1 - momentum) * penalty.truncation
 
     var free = DescentStep(scale: scale, rate: Scalar(rate), momentum: Scalar(momentum), nesterov: nesterov)
     var penalized = free
-    penalized.keep = Scalar(max(0, 1 - rate * penalty.decay))
+    if hasMomentum {
+      penalized.decay = Scalar(penalty.decay)
+    } else {
+      penalized.keep = Scalar(max(0, 1 - rate * penalty.decay))
+    }
     penalized.truncation = Scalar(state.truncation)
     state.withUnsafeMutablePointers { velocity, truncated in
       if hasMomentum {
