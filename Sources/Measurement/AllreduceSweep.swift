@@ -23,12 +23,14 @@ public enum BenchmarkOperation: String, Sendable, CaseIterable {
 public enum BenchmarkBuffers: String, Sendable, CaseIterable {
   /// Memory of each rank's own.
   case ordinary
+  /// A ``SharedBuffer``, which the ranks of a host reduce in place.
+  case shared
 }
 
 /// Measures allreduce over a range of sizes.
 ///
 /// The ranks leave a barrier together before each iteration, and its time is that of the slowest one. The algorithms
-/// take turns iteration by iteration, so that whatever drifts hits them all alike. Before each iteration, outside of
+/// and kinds of buffers take turns iteration by iteration, so that whatever drifts hits them all alike. Before each iteration, outside of
 /// the measured time, buffers get values that they didn't have before, and afterwards every element is checked.
 public struct AllreduceSweep: Sendable {
   public let smallest: Int
@@ -38,7 +40,7 @@ public struct AllreduceSweep: Sendable {
   public let warmUp: Int
   public let element: BenchmarkElement
   public let operation: BenchmarkOperation
-  public let buffers: BenchmarkBuffers
+  public let buffers: [BenchmarkBuffers]
   public let algorithms: [AllreduceAlgorithm]
 
   /// - Parameters:
@@ -49,7 +51,7 @@ public struct AllreduceSweep: Sendable {
   ///   - warmUp: iterations before, that don't count.
   public init(
     smallest: Int, largest: Int, factor: Int = 4, iterations: Int = 100, warmUp: Int = 10,
-    element: BenchmarkElement = .float, operation: BenchmarkOperation = .sum, buffers: BenchmarkBuffers = .ordinary,
+    element: BenchmarkElement = .float, operation: BenchmarkOperation = .sum, buffers: [BenchmarkBuffers] = [.ordinary],
     algorithms: [AllreduceAlgorithm] = AllreduceAlgorithm.allCases
   ) {
     precondition(smallest >= element.size && factor >= 2 && iterations >= 1 && warmUp >= 0)
@@ -106,31 +108,40 @@ public struct AllreduceSweep: Sendable {
       case .maximum: .maximum
       }
     let pattern = Pattern(operation: operation, rank: communicator.rank, ranks: communicator.size)
+    let variants = buffers.flatMap { kind in algorithms.map { (kind, $0) } }
     for size in sizes {
       let count = size / element.size
-      let buffer = UnsafeMutableBufferPointer<Element>.allocate(capacity: count)
-      defer { buffer.deallocate() }
-      buffer.initialize(repeating: 0)
+      let own = UnsafeMutableBufferPointer<Element>.allocate(capacity: count)
+      defer { own.deallocate() }
+      own.initialize(repeating: 0)
+      let shared =
+        buffers.contains(.shared) ? try SharedBuffer<Element>(count: count, over: communicator) : nil
       let (timed, untimed) = (iterations(of: size), min(warmUp, iterations(of: size)))
-      var seconds = [[Double]](repeating: [], count: algorithms.count)
-      var wrong = [Int](repeating: 0, count: algorithms.count)
+      var seconds = [[Double]](repeating: [], count: variants.count)
+      var wrong = [Int](repeating: 0, count: variants.count)
       for iteration in 0..<(untimed + timed) {
-        for (index, algorithm) in algorithms.enumerated() {
+        for (index, (kind, algorithm)) in variants.enumerated() {
+          let shared = kind == .shared ? shared : nil
+          let buffer = shared?.elements ?? own
           pattern.fill(buffer, iteration)
           try communicator.barrier()
           let elapsed = try ContinuousClock().measure {
-            try communicator.allreduce(buffer, reduction, using: algorithm)
+            if let shared {
+              try communicator.allreduce(shared, reduction, using: algorithm)
+            } else {
+              try communicator.allreduce(buffer, reduction, using: algorithm)
+            }
           }
           wrong[index] += pattern.countWrong(buffer, iteration)
           if iteration >= untimed { seconds[index].append(elapsed / .seconds(1)) }
         }
       }
-      for (index, algorithm) in algorithms.enumerated() {
+      for (index, (kind, algorithm)) in variants.enumerated() {
         try communicator.allreduce(&seconds[index], .maximum)
         try onResult(
           AllreduceResult(
-            algorithm: algorithm, bytes: size, count: count, ranks: communicator.size, iterations: timed,
-            microseconds: SampleStatistics(seconds[index].map { $0 * 1e6 }),
+            algorithm: algorithm, buffers: kind, bytes: size, count: count, ranks: communicator.size,
+            iterations: timed, microseconds: SampleStatistics(seconds[index].map { $0 * 1e6 }),
             wrong: try communicator.allreduce(wrong[index])))
       }
     }
@@ -140,6 +151,7 @@ public struct AllreduceSweep: Sendable {
 /// The time of one algorithm at one size.
 public struct AllreduceResult: Sendable {
   public let algorithm: AllreduceAlgorithm
+  public let buffers: BenchmarkBuffers
   /// Size of each rank's buffer.
   public let bytes: Int
   /// Elements of each rank's buffer.

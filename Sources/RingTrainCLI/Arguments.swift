@@ -4,7 +4,6 @@ public import RingTrain
 
 // The types of other modules that flags are made of, by their raw values.
 extension AllreduceAlgorithm: ExpressibleByArgument {}
-extension BenchmarkBuffers: ExpressibleByArgument {}
 extension BenchmarkElement: ExpressibleByArgument {}
 extension BenchmarkOperation: ExpressibleByArgument {}
 extension DataFormat: ExpressibleByArgument {}

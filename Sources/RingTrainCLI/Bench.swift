@@ -42,19 +42,14 @@ struct BenchAllreduce: ParsableCommand {
   @Option(
     name: .customLong("algorithm"),
     help: ArgumentHelp("Algorithms, separated by commas (default: all).", valueName: "a,b,…"),
-    transform: { text in
-      try text.split(separator: ",").map { name in
-        guard let algorithm = AllreduceAlgorithm(rawValue: String(name)) else {
-          let known = AllreduceAlgorithm.allCases.map(\.rawValue).joined(separator: ", ")
-          throw ValidationError("\(name) is not one of \(known)")
-        }
-        return algorithm
-      }
-    })
+    transform: commaSeparated)
   var algorithms: [AllreduceAlgorithm] = AllreduceAlgorithm.allCases
 
-  @Option(help: "The kind of memory that is reduced.")
-  var buffers: BenchmarkBuffers = .ordinary
+  @Option(
+    help: ArgumentHelp(
+      "Kinds of memory that are reduced, separated by commas: ordinary, shared (by the ranks of a host).",
+      valueName: "a,b"), transform: commaSeparated)
+  var buffers: [BenchmarkBuffers] = [.ordinary]
 
   @Flag(help: "One JSON object a line instead of a table.")
   var json = false
@@ -66,6 +61,7 @@ struct BenchAllreduce: ParsableCommand {
     try require(iterations >= 1, "-n is \(iterations); it must be at least 1")
     try require(warmup >= 0, "-w is \(warmup); it must be 0 or more")
     try require(!algorithms.isEmpty, "--algorithm names none")
+    try require(!buffers.isEmpty, "--buffers names none")
   }
 
   func run() throws {
@@ -88,21 +84,24 @@ struct BenchAllreduce: ParsableCommand {
     }
   }
 
-  private static let columns = [12, 12, 7, 8, 20, 10, 10, 10, 8, 8, 7]
+  private static let columns = [12, 12, 7, 8, 20, 10, 10, 10, 10, 8, 8, 7]
 
   private func printHeader(ranks: Int, hosts: Int) {
     print("# ringtrain \(ringTrainVersion), \(mpiLibraryVersion.prefix { $0 != "," })")
     print(
-      "# allreduce of \(ranks) rank\(ranks == 1 ? "" : "s") on \(hosts) host\(hosts == 1 ? "" : "s"), in place, \(buffers.rawValue) buffers"
+      "# allreduce of \(ranks) rank\(ranks == 1 ? "" : "s") on \(hosts) host\(hosts == 1 ? "" : "s"), in place"
     )
-    let names = ["size", "count", "type", "op", "algorithm", "time", "min", "max", "algbw", "busbw", "#wrong"]
-    let units = ["(B)", "(elements)", "", "", "", "(µs)", "(µs)", "(µs)", "(GB/s)", "(GB/s)", ""]
+    let names = [
+      "size", "count", "type", "op", "algorithm", "buffers", "time", "min", "max", "algbw", "busbw", "#wrong",
+    ]
+    let units = ["(B)", "(elements)", "", "", "", "", "(µs)", "(µs)", "(µs)", "(GB/s)", "(GB/s)", ""]
     for line in [names, units] { print("#" + Self.joined(line).dropFirst()) }
   }
 
   private func row(of result: AllreduceResult) -> String {
     Self.joined([
       "\(result.bytes)", "\(result.count)", element.rawValue, operation.rawValue, result.algorithm.rawValue,
+      result.buffers.rawValue,
       result.microseconds.median.formatted(1), result.microseconds.minimum.formatted(1),
       result.microseconds.maximum.formatted(1), result.algorithmBandwidth.formatted(2),
       result.busBandwidth.formatted(2), "\(result.wrong)",
@@ -116,7 +115,7 @@ struct BenchAllreduce: ParsableCommand {
   private func line(of result: AllreduceResult, hosts: Int) -> String {
     var json = JSONObject()
     json.add("algorithm", result.algorithm.rawValue)
-    json.add("buffers", buffers.rawValue)
+    json.add("buffers", result.buffers.rawValue)
     json.add("bytes", result.bytes)
     json.add("count", result.count)
     json.add("type", element.rawValue)
@@ -157,4 +156,15 @@ struct ByteCount: ExpressibleByArgument, CustomStringConvertible {
   }
 
   var defaultValueDescription: String { description }
+}
+
+/// The values of a list such as `ring,native`.
+private func commaSeparated<Value: CaseIterable & RawRepresentable<String>>(_ text: String) throws -> [Value] {
+  try text.split(separator: ",").map { name in
+    guard let value = Value(rawValue: String(name)) else {
+      let known = Value.allCases.map(\.rawValue).joined(separator: ", ")
+      throw ValidationError("\(name) is not one of \(known)")
+    }
+    return value
+  }
 }

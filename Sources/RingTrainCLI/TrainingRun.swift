@@ -56,7 +56,7 @@ struct TrainingRun<Scalar: TrainingScalar & MPIElement> {
       kind: kind, loss: options.loss ?? kind.losses[0], epsilon: options.epsilon, classCount: rows.classCount,
       featureCount: featureCount, fitIntercept: !options.noIntercept, target: options.data.target, scaling: scaling,
       parameters: [])
-    let model = try world.agree { try weights.model() }
+    let model = try naming(options.data.data.name) { try world.agree { try weights.model() } }
     if let previous, let path = options.warmStart {
       try world.agree {
         guard previous.kind == kind, previous.fitIntercept == weights.fitIntercept else {

@@ -7,11 +7,11 @@ extension MultiRankTests {
     @Test(arguments: [1, 2, 3]) func benchmarksAllreduce(ranks: Int) async throws {
       let outcome = try await ringtrain(
         ranks: ranks, "bench", "allreduce", "-b", "8", "-e", "64K", "-f", "16", "-n", "3", "-w", "1", "--algorithm",
-        "ring,recursive-doubling,native", "--json")
+        "ring,native", "--buffers", "ordinary,shared", "--json")
       #expect(outcome.exitCode == 0, "\(outcome)")
       let lines = outcome.standardOutput.split(whereSeparator: \.isNewline)
-      // 8, 128, 2K and 32K bytes with three algorithms.
-      #expect(lines.count == 12, "\(outcome)")
+      // 8, 128, 2K and 32K bytes with two algorithms and two kinds of buffers.
+      #expect(lines.count == 16, "\(outcome)")
       for line in lines {
         let json = try #require(
           try JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: any Sendable])

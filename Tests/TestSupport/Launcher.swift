@@ -121,6 +121,8 @@ public enum Launcher {
       mark: job,
       "OMPI_ALLOW_RUN_AS_ROOT": "1",
       "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+      // mpirun gives the ranks of a failed job a whole second to end; tests of failures are many.
+      "OMPI_MCA_odls_base_sigkill_timeout": "0",
       "TMPDIR": folder.path,
       "OMPI_MCA_btl_vader_backing_directory": folder.path,
       "OMPI_MCA_osc_sm_backing_directory": folder.path,
