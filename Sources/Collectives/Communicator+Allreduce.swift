@@ -77,7 +77,7 @@ extension Communicator {
     let site = CallSite(file, line)
     let byteCount = buffer.count * Element.datatype.size
     let context = try CollectiveContext.of(self)
-    if let group = context.group, group.size == size, !buffer.peers.isEmpty, byteCount > HostGroup.smallLimit,
+    if let group = context.group, group.size == size, !buffer.peers.isEmpty, byteCount > group.smallLimit,
       algorithm == .automatic || algorithm == .sharedMemory, buffer.communicator === self
     {
       return try group.allreduceShared(
@@ -96,7 +96,7 @@ extension Communicator {
     let context = try CollectiveContext.of(self)
     let kernel = ReduceKernel.of(datatype, kind)
     if algorithm == .automatic || algorithm == .sharedMemory, let group = context.group, group.size == size {
-      if byteCount <= HostGroup.smallLimit {
+      if byteCount <= group.smallLimit {
         return try group.allreduceSmall(start, count: count, elementSize: datatype.size, kernel: kernel, site)
       }
       return try group.allreduceBlocks(start, count: count, elementSize: datatype.size, kernel: kernel, site)

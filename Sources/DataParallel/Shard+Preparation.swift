@@ -2,14 +2,16 @@ import Collectives
 public import Learning
 import MPI
 
+/// How features are brought to one scale.
+public enum ShardScaling: String, Sendable, CaseIterable {
+  /// Mean 0, standard deviation 1.
+  case standard
+  /// Minimum 0, maximum 1.
+  case minMax = "min-max"
+}
+
 extension Shard {
-  /// How features are brought to one scale.
-  public enum Scaling: String, Sendable, CaseIterable {
-    /// Mean 0, standard deviation 1.
-    case standard
-    /// Minimum 0, maximum 1.
-    case minMax = "min-max"
-  }
+  public typealias Scaling = ShardScaling
 
   /// Works a scaling out from the rows of all ranks.
   public func fitScaling(_ scaling: Scaling) throws -> FeatureScaling<Scalar> {
@@ -41,18 +43,25 @@ extension Shard {
 
   /// Checks that the targets are classes 0, 1, 2 … (−1 and +1 become 0 and 1) and that there are at least two.
   ///
-  /// - Parameter expected: the number of classes where it is known, e.g. from a trained model; classes may then be
-  ///   missing.
+  /// - Parameters:
+  ///   - expected: the number of classes where it is known, e.g. from a trained model; classes may then be missing.
+  ///   - file: where the rows were read from, all of them, in their order: to name the line of a label at fault.
   /// - Returns: the number of classes: the greatest label + 1.
   /// - Throws: ``RankError`` naming the first row whose label is out of range.
-  public mutating func prepareClasses(expected: Int? = nil) throws -> Int {
+  public mutating func prepareClasses(expected: Int? = nil, readFrom file: DataFile? = nil) throws -> Int {
     let own = dataset.labelRange(globalOffset: globalOffset)
     var reduced = own.reducible
     try communicator.allreduce(&reduced, .minimum)
     let labels = LabelRange(reduced: reduced, own: own)
     let count = try communicator.agree {
       // Where a row is at fault, the rank that has it can say what stands there.
-      labels.firstBadRow != nil && labels.badValue == nil ? 0 : try labels.checkedClassCount(expected: expected)
+      if labels.firstBadRow != nil, labels.badValue == nil { return 0 }
+      do {
+        return try labels.checkedClassCount(expected: expected)
+      } catch {
+        guard let file, let row = labels.firstBadRow else { throw error }
+        throw file.targetError(row: row, "\(error)")
+      }
     }
     if labels.isMinusOneAndOne { dataset.mapMinusOneToZero() }
     if expected == nil {

@@ -3,6 +3,14 @@ public import Kernels
 public import Learning
 public import MPI
 
+/// Who reads a file.
+public enum ShardReading: String, Sendable, CaseIterable {
+  /// Each rank its own part; no rank holds it all. The file must be there on every host.
+  case ownPart = "own-part"
+  /// The root all of it, dealing the rows out. The file need not be there on the other hosts.
+  case atRoot = "at-root"
+}
+
 /// This rank's rows of a data set that all ranks hold together.
 ///
 /// The ranks' rows are consecutive blocks of the whole set in the order of the ranks. Blocks may differ in length and
@@ -57,34 +65,36 @@ public struct Shard<Scalar: TrainingScalar & MPIElement> {
       featureCount: featureCount, over: communicator)
   }
 
-  /// Who reads a file.
-  public enum Reading: String, Sendable, CaseIterable {
-    /// Each rank its own part; no rank holds it all. The file must be there on every host.
-    case ownPart = "own-part"
-    /// The root all of it, dealing the rows out. The file need not be there on the other hosts.
-    case atRoot = "at-root"
-  }
+  public typealias Reading = ShardReading
 
   /// Reads a file.
   ///
+  /// - Parameters:
+  ///   - file: what to read.
+  ///   - reading: who reads it.
+  ///   - featureCount: how many features there must be, where that is known: those of a trained model, say.
   /// - Throws: ``RankError`` on every rank when any can't read it, or the ranks see different files.
-  public init(_ file: DataFile, over communicator: Communicator, reading: Reading = .ownPart) throws {
+  public init(
+    _ file: DataFile, over communicator: Communicator, reading: Reading = .ownPart, featureCount expected: Int? = nil
+  ) throws {
     switch reading {
     case .atRoot:
-      let rows: Dataset<Scalar>? = try communicator.agree { communicator.isRoot ? try file.read() : nil }
+      let rows: Dataset<Scalar>? = try communicator.agree {
+        communicator.isRoot ? try file.read(featureCount: expected) : nil
+      }
       try self.init(scattering: rows, over: communicator)
     case .ownPart:
       let size = try communicator.agree { try file.byteCount() }
       let sizes = try communicator.allgather(size)
       try communicator.agree {
-        guard let other = sizes.firstIndex(where: { $0 != sizes[0] }) else { return }
+        guard size != sizes[0] else { return }
         throw DataError(
           file.path,
-          "rank 0 sees a file of \(sizes[0]) bytes, rank \(other) one of \(sizes[other]): give every host the same "
-            + "file, or have the root read it")
+          "a file of \(size) bytes, but rank 0 sees one of \(sizes[0]): give every host the same file, or have the "
+            + "root read it")
       }
       let part = Part(communicator.rank, of: communicator.size)
-      let rows: Dataset<Scalar> = try communicator.agree { try file.read(part) }
+      let rows: Dataset<Scalar> = try communicator.agree { try file.read(part, featureCount: expected) }
       // A part of a sparse file knows only the features it has met.
       let featureCount = try communicator.allreduce(rows.featureCount, .maximum)
       let padded = file.isSparse ? try communicator.agree { try rows.padded(to: featureCount) } : rows

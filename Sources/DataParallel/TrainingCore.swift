@@ -150,7 +150,7 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
 }
 
 /// FNV-1a over the bytes, eight at a time (Fowler, Noll and Vo).
-func parametersHash<Scalar>(_ parameters: [Scalar]) -> UInt64 {
+package func parametersHash<Scalar>(_ parameters: [Scalar]) -> UInt64 {
   parameters.withUnsafeBytes { bytes in
     var hash: UInt64 = 0xcbf2_9ce4_8422_2325
     var offset = 0

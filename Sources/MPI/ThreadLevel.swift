@@ -11,6 +11,13 @@ public enum ThreadLevel: Int32, Sendable, Comparable {
   /// Any thread at any time. `MPI_THREAD_MULTIPLE`.
   case multiple
 
+  /// What MPI provides while it runs. The corresponding C function is `MPI_Query_thread`.
+  public static var current: ThreadLevel {
+    var provided: Int32 = 0
+    MPI_Query_thread(&provided)
+    return ThreadLevel(constant: provided)
+  }
+
   public static func < (left: Self, right: Self) -> Bool { left.rawValue < right.rawValue }
 
   var constant: Int32 {

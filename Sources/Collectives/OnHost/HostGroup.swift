@@ -17,9 +17,9 @@ final class HostGroup {
   private let memory: SharedMemory
 
   /// Elements of `combine`'s scratch fit the first-level cache.
-  static let cacheBlock = getenv("RT_CB").flatMap { Int(String(cString: $0)) } ?? 8192
+  static let cacheBlock = 16 << 10
   /// The longest contribution that travels in a single slot, in bytes.
-  static let smallLimit = 4 << 10
+  let smallLimit: Int
   /// What one rank puts into its slot for one block, in bytes: both parities of a few ranks fit the second-level cache.
   private static let slotBytes = 128 << 10
 
@@ -28,11 +28,12 @@ final class HostGroup {
     static let barrier = 0
     static let deposited = 64
     static let reduced = 128
-    /// Two small slots: a counter, then the elements, from the same cache line on.
-    static let small = 4096
-    static let smallStride = 2 * HostGroup.smallLimit
+    /// Two small slots: a counter, then the elements, from the same cache line on. Half a page off, since buffers often
+    /// start at one: a load right behind a store to the same place of another page waits for it.
+    static let small = 4096 + 2048
+    static let smallStride = 8192
     /// One for each parity; in each a share for every rank that reduces it.
-    static let slots = small + 2 * smallStride
+    static let slots = small + 2 * smallStride + 2048
     static let end = slots + 2 * HostGroup.slotBytes
   }
 
@@ -51,6 +52,8 @@ final class HostGroup {
     index = host.rank
     self.memory = memory
     self.waiting = waiting
+    // With more ranks than cores a second wait costs more than reading everything from everybody.
+    smallLimit = waiting.isOversubscribed ? 2048 : 512
   }
 
   @inline(__always)
@@ -90,8 +93,6 @@ final class HostGroup {
     for rank in 0..<size where rank != index {
       try waiting.wait(for: counter(rank, slot), toReach: smalls, site)
     }
-    // With one reader alone: several would pull the lines from each other.
-    if size == 2, byteCount > 56 { rt_take(elements(1 - index) + 56, Int64(byteCount - 56)) }
     // In the order of the ranks everywhere: the same bits on all.
     kernel.combineInto(buffer, elements(0), elements(1), count)
     for rank in 2..<max(size, 2) { kernel.combine(buffer, elements(rank), count) }
@@ -105,7 +106,7 @@ final class HostGroup {
   func allreduceBlocks(
     _ buffer: UnsafeMutableRawPointer, count: Int, elementSize: Int, kernel: ReduceKernel, _ site: CallSite
   ) throws(MPIError) {
-    let shareBytes = (min(experiment, Self.slotBytes) / size) & ~63
+    let shareBytes = (Self.slotBytes / size) & ~63
     let share = shareBytes / elementSize
     let blockLength = share * size
     let blockCount = (count + blockLength - 1) / blockLength
@@ -169,7 +170,11 @@ final class HostGroup {
   ) {
     for rank in 0..<size where rank != index {
       rt_take(theirs(rank), Int64(count * elementSize))
-      if rank < index { kernel.combineReversed(mine, theirs(rank), count) } else { kernel.combine(mine, theirs(rank), count) }
+      if rank < index {
+        kernel.combineReversed(mine, theirs(rank), count)
+      } else {
+        kernel.combine(mine, theirs(rank), count)
+      }
     }
     for rank in 0..<size where rank != index { theirs(rank).copyMemory(from: mine, byteCount: count * elementSize) }
   }
@@ -198,5 +203,3 @@ final class HostGroup {
     try barrier(site)
   }
 }
-
-let experiment = getenv("RT_SLOT").flatMap { Int(String(cString: $0)) } ?? 131072

@@ -22,8 +22,9 @@ public final class SharedBuffer<Element: MPIElement> {
     count: Int, over communicator: Communicator, file: StaticString = #fileID, line: UInt = #line
   ) throws(MPIError) {
     self.communicator = communicator
-    // Buffers start at page boundaries, so that every rank's own lies in memory near its core.
-    let stride = (max(count, 1) * MemoryLayout<Element>.stride + 4095) & ~4095
+    // Every rank's own pages, so that they lie in memory near its core; and a few cache lines more from rank to rank,
+    // since the same place of many pages would crowd one set of the first-level cache.
+    let stride = (max(count, 1) * MemoryLayout<Element>.stride + 4095) & ~4095 + 5 * 64
     let context = communicator.size > 1 ? try CollectiveContext.of(communicator) : nil
     if let context, context.group != nil {
       memory = try SharedMemory.shared(byteCount: context.local.size * stride, over: context.local)

@@ -8,13 +8,15 @@ struct Waiting {
   /// How often to look before the core is given away. With more ranks than cores the one waited for may need this
   /// very core, so hardly at all.
   private let spins: Int
+  let isOversubscribed: Bool
   /// MPI's messages move on only inside of MPI calls: a peer may be stuck in one that needs this rank's help before it
   /// can come.
   private let channel: Communicator
 
   init(ranksOnHost: Int, channel: Communicator) {
     let cores = sysconf(Int32(_SC_NPROCESSORS_ONLN))
-    spins = ranksOnHost <= cores ? 4000 : 30
+    isOversubscribed = ranksOnHost > cores
+    spins = isOversubscribed ? 30 : 4000
     self.channel = channel
   }
 

@@ -10,6 +10,12 @@ final class ReplacementFile {
   /// Makes the temporary file, in the same folder, so that it can be renamed.
   init(for path: String) throws(DataError) {
     self.path = path
+    var status = stat()
+    guard !path.isEmpty, !path.hasSuffix("/") else { throw DataError(path, "can't be written: this names no file") }
+    // Renaming would put a file in the place of a device, which is not what anybody means.
+    guard stat(path, &status) != 0 || status.st_mode & S_IFMT == S_IFREG else {
+      throw DataError(path, "can't be written: it is there already, and no regular file")
+    }
     let url = URL(fileURLWithPath: path)
     temporaryPath = Self.folder(of: path) + "/.\(url.lastPathComponent).\(getpid()).\(UInt32.random(in: 0 ... .max))"
     let descriptor = open(temporaryPath, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o666)
@@ -34,9 +40,14 @@ final class ReplacementFile {
     }
   }
 
+  /// Puts everything on the disk.
+  func flush() throws(DataError) {
+    guard fsync(descriptor) == 0 else { throw DataError(path, errno: errno, "can't be written") }
+  }
+
   /// Puts the file in its place. It is on the disk when this returns.
   func commit() throws(DataError) {
-    guard fsync(descriptor) == 0 else { throw DataError(path, errno: errno, "can't be written") }
+    try flush()
     let status = close(descriptor)
     descriptor = -1
     guard status == 0, rename(temporaryPath, path) == 0 else { throw DataError(path, errno: errno, "can't be written") }

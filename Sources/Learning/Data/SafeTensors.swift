@@ -287,12 +287,30 @@ extension SafeTensors {
   ///
   /// - Throws: `DataError`; the old file is then untouched.
   public func write(to path: String) throws(DataError) {
-    let header = try header(path: path)
+    try prepare(path).commit()
+  }
+
+  /// Finds out whether a file of this size can be written: does all that ``write(to:)`` does but the last, and leaves
+  /// nothing behind. For asking before a long training, not after it.
+  ///
+  /// - Throws: `DataError`.
+  public func rehearseWriting(to path: String) throws(DataError) {
+    try prepare(path).flush()
+  }
+
+  private func prepare(_ path: String) throws(DataError) -> ReplacementFile {
+    let pieces = try pieces(path: path)
     let file = try ReplacementFile(for: path)
-    try file.write(withUnsafeBytes(of: UInt64(header.count).littleEndian) { [UInt8]($0) })
-    try file.write(header)
-    for tensor in tensors { try file.write(tensor.bytes) }
-    try file.commit()
+    for piece in pieces { try file.write(piece) }
+    return file
+  }
+
+  /// What ``write(to:)`` would write: to be sent to somebody who reads it by ``init(bytes:path:)``.
+  public func bytes() throws(DataError) -> [UInt8] { Array(try pieces(path: "safetensors").joined()) }
+
+  private func pieces(path: String) throws(DataError) -> [[UInt8]] {
+    let header = try header(path: path)
+    return [withUnsafeBytes(of: UInt64(header.count).littleEndian) { [UInt8]($0) }, header] + tensors.map(\.bytes)
   }
 
   /// The JSON header, padded with blanks to a multiple of 8 bytes, so that the data is aligned.

@@ -1,0 +1,2 @@
+/// The version of RingTrain.
+public let ringTrainVersion = "0.1.0"

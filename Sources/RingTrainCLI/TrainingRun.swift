@@ -1,0 +1,309 @@
+import Logging
+import RingTrain
+
+/// One run of `ringtrain train`, in one type of number.
+struct TrainingRun<Scalar: TrainingScalar & MPIElement> {
+  private let options: Train
+  private let world: Communicator
+  private let logger: Logger
+  private let clock = ContinuousClock()
+
+  init(_ options: Train, over world: Communicator) {
+    self.options = options
+    self.world = world
+    logger = options.output.logger(of: world)
+  }
+
+  /// What is trained on, judged by and tested with.
+  private struct Rows {
+    var train: Shard<Scalar>
+    var validation: Shard<Scalar>?
+    var test: Shard<Scalar>?
+    /// 0 for a regression.
+    var classCount = 0
+  }
+
+  /// What came out.
+  private struct Fitted {
+    var parameters: [Scalar]
+    var epochs = 0
+    var totals: TrainingTotals
+  }
+
+  func run() throws {
+    let start = clock.now
+    let previous = try options.warmStart.map { try WeightsFile<Scalar>.read($0, over: world) }
+    var rows = try readRows(classCount: previous?.classCount, featureCount: previous?.featureCount)
+    let featureCount = rows.train.featureCount
+    logger.info(
+      "data read",
+      metadata: [
+        "data": "\(options.data.data.name)", "rows": "\(rows.train.globalCount)", "features": "\(featureCount)",
+        "seconds": "\((clock.now - start).seconds.formatted(2))",
+      ])
+    logger.debug("rows of this rank", metadata: ["rows": "\(rows.train.count)", "first": "\(rows.train.globalOffset)"])
+
+    let scaling = try previous.map { $0.scaling } ?? fitScaling(rows.train)
+    if let scaling {
+      try rows.train.apply(scaling)
+      try rows.validation?.apply(scaling)
+      try rows.test?.apply(scaling)
+    }
+    if options.classWeight == .balanced { try rows.train.balanceClasses(rows.classCount) }
+
+    let kind = options.modelKind
+    var weights = WeightsFile<Scalar>(
+      kind: kind, loss: options.loss ?? kind.losses[0], epsilon: options.epsilon, classCount: rows.classCount,
+      featureCount: featureCount, fitIntercept: !options.noIntercept, target: options.data.target, scaling: scaling,
+      parameters: [])
+    let model = try world.agree { try weights.model() }
+    if let previous, let path = options.warmStart {
+      try world.agree {
+        guard previous.kind == kind, previous.fitIntercept == weights.fitIntercept else {
+          throw DataError(
+            path,
+            "holds a \(previous.kind.rawValue) model with\(previous.fitIntercept ? "" : "out") intercept, "
+              + "not the \(kind.rawValue) model with\(weights.fitIntercept ? "" : "out") one that is to be trained")
+        }
+      }
+    }
+    if let path = options.save {
+      // A disk that is full, or a folder that isn't there, is better found out before than after the training.
+      weights.parameters = Array(repeating: 0, count: model.parameterCount)
+      try writeOnRoot { try weights.safeTensors().rehearseWriting(to: path) }
+    }
+
+    let fitted = try fit(model, rows, initial: previous?.parameters)
+    let scores = try evaluate(model, rows, fitted)
+    if let path = options.save {
+      weights.parameters = fitted.parameters
+      try writeOnRoot { try weights.safeTensors().write(to: path) }
+      logger.info("weights saved", metadata: ["path": "\(path)"])
+    }
+    try report(rows, fitted, scores, seconds: (clock.now - start).seconds)
+  }
+
+  /// One rank writes, all learn whether it could.
+  private func writeOnRoot(_ body: () throws -> Void) throws {
+    try naming("--save") { try world.agree { if world.isRoot { try body() } } }
+  }
+
+  // MARK: Data
+
+  private func readRows(classCount: Int?, featureCount: Int?) throws -> Rows {
+    let source = options.data.data
+    var rows = Rows(train: try options.data.shard(.train, over: world, featureCount: featureCount))
+    if options.modelKind.isClassifier {
+      // Whoever named no model may not have wanted classes at all.
+      let hint = options.model == nil && options.loss == nil ? "; for a regression use --model linear" : ""
+      rows.classCount = try naming(source.name, hint: hint) {
+        try rows.train.prepareClasses(expected: classCount, readFrom: options.data.dataFile)
+      }
+    }
+    if let fraction = options.testFraction {
+      (rows.train, rows.test) = try naming("--test") {
+        try rows.train.split(testFraction: fraction, seed: options.seed)
+      }
+    } else if options.test != nil || source.hasTestHalf {
+      let file = options.test.map { options.data.file($0) }
+      let features = rows.train.featureCount
+      var test: Shard<Scalar> =
+        try file.map { try Shard($0, over: world, reading: options.data.read, featureCount: features) }
+        ?? options.data.shard(.test, over: world, featureCount: features)
+      if rows.classCount > 0 {
+        _ = try naming(file?.path ?? source.name) {
+          try test.prepareClasses(expected: rows.classCount, readFrom: file)
+        }
+      }
+      rows.test = test
+    }
+    if let fraction = options.earlyStopping {
+      (rows.train, rows.validation) = try naming("--early-stopping") {
+        try rows.train.split(testFraction: fraction, seed: options.seed)
+      }
+    }
+    return rows
+  }
+
+  private func fitScaling(_ rows: Shard<Scalar>) throws -> FeatureScaling<Scalar>? {
+    switch options.scale {
+    case .standard: try rows.fitScaling(.standard)
+    case .minMax: try rows.fitScaling(.minMax)
+    case .none: nil
+    }
+  }
+
+  // MARK: Training
+
+  private func makeOptimizer(stepsPerEpoch: Int, epochs: Int) throws -> SGD<Scalar> {
+    let rate = options.learningRate ?? options.defaults.learningRate
+    let warmUp = options.warmUp
+    let steps = max(1, stepsPerEpoch * epochs - warmUp)
+    var schedule: Learning.Schedule =
+      switch options.scheduleKind {
+      case .constant: .constant
+      case .invscaling: .inverseScaling(power: options.powerT)
+      case .optimal: .optimal(alpha: options.alpha)
+      case .adaptive: .adaptive
+      case .step: .step(every: options.stepEvery ?? max(1, steps / 3), factor: options.stepFactor)
+      case .cosine: .cosine(steps: steps, minimum: options.minimumRate)
+      }
+    if warmUp > 0 { schedule = .warmUp(steps: warmUp, then: schedule) }
+    let penalty: Penalty =
+      switch options.penalty {
+      case .none: .none
+      case .l2: .l2(options.alpha)
+      case .l1: .l1(options.alpha)
+      case .elasticNet: .elasticNet(options.alpha, l1Ratio: options.l1Ratio)
+      }
+    return try SGD(
+      learningRate: rate, momentum: options.momentum, nesterov: options.nesterov, penalty: penalty,
+      schedule: schedule)
+  }
+
+  private func stoppingRule() throws -> StoppingRule? {
+    let usesRule = options.tol != nil || options.earlyStopping != nil || options.scheduleKind == .adaptive
+    return usesRule ? try StoppingRule(tolerance: options.tol ?? 1e-3, patience: options.patience) : nil
+  }
+
+  private func fit<M: Model>(_ model: M, _ rows: Rows, initial: [Scalar]?) throws -> Fitted where M.Scalar == Scalar {
+    let epochs = options.epochs ?? options.defaults.epochs
+    let display = ProgressDisplay(of: epochs, isShown: world.isRoot, isFinalLineJSON: options.output.json)
+    display.begin(
+      "\(options.modelKind.rawValue) model, \(options.data.data.name): \(rows.train.globalCount.grouped) rows of "
+        + "\(rows.train.featureCount.grouped) features"
+        + (rows.classCount > 0 ? ", \(rows.classCount) classes" : "")
+        + ", \(world.size) rank\(world.size == 1 ? "" : "s")")
+    defer { display.end() }
+    switch options.trainer {
+    case .gd:
+      let optimizer = try world.agree { try makeOptimizer(stepsPerEpoch: 1, epochs: epochs) }
+      var trainer = try FullBatchTrainer(
+        model, optimizer: optimizer, over: world, allreduce: options.allreduce, initial: initial)
+      let start = clock.now
+      let report = try trainer.run(on: rows.train, maximumSteps: epochs, stopping: stoppingRule()) { step, loss in
+        let seconds = (clock.now - start).seconds
+        display.show(
+          "step", step, loss: loss, validation: nil,
+          samplesPerSecond: seconds > 0 ? Double(step * rows.train.globalCount) / seconds : 0)
+      }
+      return Fitted(parameters: trainer.parameters, epochs: trainer.steps, totals: TrainingTotals([report]))
+    case .sgd:
+      let batch = options.batch ?? options.defaults.batch
+      let optimizer = try world.agree {
+        try makeOptimizer(stepsPerEpoch: (rows.train.globalCount - 1) / batch + 1, epochs: epochs)
+      }
+      var trainer = try StochasticTrainer(
+        model, optimizer: optimizer, batchSize: batch, over: world, seed: options.seed, shuffle: !options.noShuffle,
+        syncEvery: options.syncEvery, averagingFrom: options.average ? 1 : nil, allreduce: options.allreduce,
+        initial: initial)
+      var reports: [TrainingReport] = []
+      try trainer.fit(
+        on: rows.train, epochs: epochs, stopping: stoppingRule(), validation: rows.validation
+      ) { report, evaluation in
+        reports.append(report)
+        display.show(
+          "epoch", report.epoch, loss: report.loss, validation: evaluation,
+          samplesPerSecond: report.samplesPerSecond)
+      }
+      return Fitted(parameters: trainer.parameters, epochs: trainer.epochs, totals: TrainingTotals(reports))
+    }
+  }
+
+  // MARK: Results
+
+  private func evaluate<M: Model>(_ model: M, _ rows: Rows, _ fitted: Fitted) throws -> (
+    train: Evaluation, test: Evaluation?
+  )
+  where M.Scalar == Scalar {
+    (
+      try rows.train.evaluate(model, at: fitted.parameters),
+      try rows.test?.evaluate(model, at: fitted.parameters)
+    )
+  }
+
+  private func report(
+    _ rows: Rows, _ fitted: Fitted, _ scores: (train: Evaluation, test: Evaluation?), seconds: Double
+  ) throws {
+    let hosts = try world.hostCount()
+    guard world.isRoot else { return }
+    let totals = fitted.totals
+    let hash = String(parametersHash(fitted.parameters), radix: 16)
+    if options.output.json {
+      var json = JSONObject()
+      json.add("model", options.modelKind.rawValue)
+      json.add("trainer", options.trainer.rawValue)
+      json.add("data", options.data.data.name)
+      json.add("precision", options.precision.rawValue)
+      json.add("ranks", world.size)
+      json.add("hosts", hosts)
+      json.add("rows", rows.train.globalCount)
+      json.add("features", rows.train.featureCount)
+      json.add("classes", rows.classCount > 0 ? rows.classCount : nil)
+      json.add("epochs", fitted.epochs)
+      json.add("steps", totals.steps)
+      json.add("samples", totals.samples)
+      json.add("loss", scores.train.loss)
+      json.add("metric_name", scores.train.metric.rawValue)
+      json.add("metric", scores.train.score)
+      json.add("test_loss", scores.test?.loss)
+      json.add("test_metric", scores.test?.score)
+      json.add("seconds", seconds)
+      json.add("fit_seconds", totals.seconds)
+      json.add("samples_per_second", totals.samplesPerSecond)
+      json.add("compute_seconds", totals.compute)
+      json.add("communication_seconds", totals.communication)
+      json.add("waiting_seconds", totals.waiting)
+      json.add("weights_hash", String(repeating: "0", count: 16 - hash.count) + hash)
+      print(json.line)
+    } else {
+      print("train  \(scores.train.summary)")
+      if let test = scores.test { print("test   \(test.summary)") }
+      print(
+        "\(totals.samples.grouped) samples in \(totals.steps.grouped) steps, \(totals.seconds.formatted(2)) s: "
+          + "\(Int(totals.samplesPerSecond).grouped) samples/s")
+      print(
+        "compute \(totals.compute.formatted(2)) s, communication \(totals.communication.formatted(2)) s, "
+          + "waiting \(totals.waiting.formatted(2)) s (median over \(world.size) rank\(world.size == 1 ? "" : "s") on "
+          + "\(hosts) host\(hosts == 1 ? "" : "s"))")
+      if let path = options.save { print("saved to \(path)") }
+    }
+  }
+}
+
+/// Reports of a whole training, added up.
+struct TrainingTotals {
+  var steps = 0
+  var samples = 0
+  var seconds = 0.0
+  /// The medians over the ranks.
+  var compute = 0.0
+  var communication = 0.0
+  var waiting = 0.0
+
+  init(_ reports: [TrainingReport]) {
+    for report in reports {
+      steps += report.steps
+      samples += report.samples
+      seconds += report.seconds
+      compute += report.compute.median
+      communication += report.communication.median
+      waiting += report.waiting.median
+    }
+  }
+
+  var samplesPerSecond: Double { seconds > 0 ? Double(samples) / seconds : 0 }
+}
+
+extension Evaluation {
+  /// Loss and metric for people.
+  var summary: String { "loss \(loss.brief)" + (scoreSummary.map { "  \($0)" } ?? "") }
+
+  var scoreSummary: String? {
+    switch metric {
+    case .none: nil
+    case .accuracy: score.map { "accuracy \($0.formatted(4))" }
+    case .r2: score.map { "R² \($0.formatted(6))" }
+    }
+  }
+}
