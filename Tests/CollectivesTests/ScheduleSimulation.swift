@@ -89,12 +89,11 @@ struct ScheduleSimulation {
 
   private mutating func post(_ rank: Int) -> Bool {
     let receives = schedules[rank].receives
-    let state = ranks[rank]
-    guard state.posted < receives.count, state.posted - state.received < window else { return false }
-    let next = receives[state.posted]
+    guard ranks[rank].posted < receives.count, ranks[rank].posted - ranks[rank].received < window else { return false }
+    let next = receives[ranks[rank].posted]
     // What replaces elements may be written as soon as it is posted.
-    if next.action == .replace, state.sent < next.sendsBefore { return false }
-    ranks[rank].receivePositions.append(state.nextPosition[next.peer])
+    if next.action == .replace, ranks[rank].sent < next.sendsBefore { return false }
+    ranks[rank].receivePositions.append(ranks[rank].nextPosition[next.peer])
     ranks[rank].nextPosition[next.peer] += 1
     ranks[rank].posted += 1
     return true
@@ -102,11 +101,10 @@ struct ScheduleSimulation {
 
   private mutating func start(_ rank: Int) -> Bool {
     let sends = schedules[rank].sends
-    let state = ranks[rank]
-    guard state.started < sends.count, state.started - state.sent < window,
-      state.received >= sends[state.started].receivesBefore
+    guard ranks[rank].started < sends.count, ranks[rank].started - ranks[rank].sent < window,
+      ranks[rank].received >= sends[ranks[rank].started].receivesBefore
     else { return false }
-    let next = sends[state.started]
+    let next = sends[ranks[rank].started]
     let link = rank * schedules.count + next.peer
     ranks[rank].sendPositions.append(links[link].count)
     links[link].append(Message(range: next.range))
@@ -123,11 +121,11 @@ struct ScheduleSimulation {
   }
 
   private mutating func land(_ rank: Int) throws -> Bool {
-    let state = ranks[rank]
-    for index in (state.received..<state.posted).shuffled(using: &random) where state.arrived[index] == nil {
+    for index in (ranks[rank].received..<ranks[rank].posted).shuffled(using: &random)
+    where ranks[rank].arrived[index] == nil {
       let receive = schedules[rank].receives[index]
       let link = receive.peer * schedules.count + rank
-      let position = state.receivePositions[index]
+      let position = ranks[rank].receivePositions[index]
       guard position < links[link].count else { continue }
       if isRendezvous { read(link, position, from: receive.peer) }
       guard let values = links[link][position].values else { continue }
@@ -144,23 +142,21 @@ struct ScheduleSimulation {
   }
 
   private mutating func finishReceive(_ rank: Int) -> Bool {
-    let state = ranks[rank]
-    guard let values = state.arrived[state.received] else { return false }
-    let receive = schedules[rank].receives[state.received]
+    guard let values = ranks[rank].arrived[ranks[rank].received] else { return false }
+    let receive = schedules[rank].receives[ranks[rank].received]
     if receive.action != .replace {
-      guard state.sent >= receive.sendsBefore else { return false }
+      guard ranks[rank].sent >= receive.sendsBefore else { return false }
       for (index, value) in zip(receive.range, values) { buffers[rank][index] &+= value }
     }
-    ranks[rank].arrived[state.received] = nil
+    ranks[rank].arrived[ranks[rank].received] = nil
     ranks[rank].received += 1
     return true
   }
 
   private mutating func finishSend(_ rank: Int) -> Bool {
-    let state = ranks[rank]
-    guard state.sent < state.started else { return false }
-    let link = rank * schedules.count + schedules[rank].sends[state.sent].peer
-    let position = state.sendPositions[state.sent]
+    guard ranks[rank].sent < ranks[rank].started else { return false }
+    let link = rank * schedules.count + schedules[rank].sends[ranks[rank].sent].peer
+    let position = ranks[rank].sendPositions[ranks[rank].sent]
     if isRendezvous, !links[link][position].hasLanded { return false }
     read(link, position, from: rank)
     ranks[rank].sent += 1
