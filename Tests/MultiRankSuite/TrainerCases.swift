@@ -185,7 +185,7 @@ let trainerCases: [Case] = [
         model, optimizer: SGD(learningRate: 0.01, momentum: 0.5), batchSize: 16, over: world, seed: 7)
       var other = try StochasticTrainer(
         model, optimizer: SGD(learningRate: 0.01, momentum: 0.5), batchSize: 16, over: world, seed: 8)
-      return try [
+      return [
         descent.run(on: shard, maximumSteps: 20).weightsHash, stochastic.runEpoch(on: shard).weightsHash,
         stochastic.runEpoch(on: shard).weightsHash, other.runEpoch(on: shard).weightsHash,
       ]
