@@ -12,6 +12,10 @@ final class CollectiveContext: CommunicatorAttachment {
   let local: Communicator
   /// Their shared memory; `nil` where there is none: a single rank on the host, or one that can't share.
   let group: HostGroup?
+  /// The ranks that have this one's place on each host; empty where some host has no such rank.
+  private let counterparts: [Int]
+  /// Whether all hosts have as many ranks.
+  private let isUniform: Bool
   /// Messages of our collectives travel here, where no message of the program can be taken for one of theirs.
   let channel: Communicator
   private var schedules: [ScheduleKey: Schedule] = [:]
@@ -41,6 +45,8 @@ final class CollectiveContext: CommunicatorAttachment {
     layout = HostLayout(leaders: try channel.allgather(leader))
     place = layout.place(of: channel.rank)
     ranksByHost = layout.hosts.flatMap { $0 }
+    counterparts = place.local < layout.fewestOnHost ? layout.hosts.map { [place] in $0[place.local] } : []
+    isUniform = layout.hosts.allSatisfy { [layout] in $0.count == layout.fewestOnHost }
     let waiting = Waiting(ranksOnHost: local.size, channel: channel)
     group = local.size > 1 ? try HostGroup.make(over: local, waiting: waiting) : nil
   }
@@ -69,7 +75,9 @@ final class CollectiveContext: CommunicatorAttachment {
 
   /// The fastest way for a size, as measured on one host and over gigabit links (`Benchmarks/README.md`).
   private func choose(_ byteCount: Int) -> AllreduceAlgorithm {
-    if local.size > 1 ? group != nil : layout.hosts.count > 1 { return .hierarchical }
+    if group != nil { return .hierarchical }
+    // One rank a host: for a few packets MPI's own blocking exchange is the fastest.
+    if layout.hosts.count == channel.size { return byteCount < 8 << 10 ? .native : .hierarchical }
     return byteCount < 1 << 20 ? .native : .ring
   }
 
@@ -80,9 +88,12 @@ final class CollectiveContext: CommunicatorAttachment {
       // One rank a host, or ranks that share no memory.
       return try run(between(operand.byteCount), ranksByHost, operand, 0..<operand.count, kernel, site)
     }
-    if hosts == 1, operand.byteCount <= group.smallLimit {
-      return try group.allreduceSmall(
+    // Between hosts a second wait within each costs little beside the network, but so does reading a page from all.
+    if operand.byteCount <= (hosts == 1 ? group.smallLimit : HostGroup.largestSlot), hosts == 1 || isUniform {
+      try group.allreduceSmall(
         operand.start, count: operand.count, elementSize: operand.datatype.size, kernel: kernel, site)
+      // Every rank of a host talks to its like: the same numbers travel several times, but nobody waits to be told.
+      return try run(.recursiveDoubling, counterparts, operand, 0..<operand.count, kernel, site)
     }
     // Between the hosts every rank of a host carries a slice; few bytes are the leader's alone.
     let slices = LineLayout(
@@ -91,8 +102,7 @@ final class CollectiveContext: CommunicatorAttachment {
     try onHost(group, operand, slices, reducing: kernel, distributes: false, site)
     let slice = slices[place.local]
     if !slice.isEmpty {
-      let peers = layout.hosts.map { $0[place.local] }
-      try run(between(slice.count * operand.datatype.size), peers, operand, slice, kernel, site)
+      try run(between(slice.count * operand.datatype.size), counterparts, operand, slice, kernel, site)
     }
     try onHost(group, operand, slices, reducing: nil, distributes: true, site)
   }
@@ -102,7 +112,7 @@ final class CollectiveContext: CommunicatorAttachment {
 
   /// How hosts exchange a slice of so many bytes.
   private func between(_ byteCount: Int) -> ScheduleKind {
-    byteCount < 64 << 10 ? .recursiveDoubling : .ring
+    byteCount <= 128 << 10 ? .recursiveDoubling : .ring
   }
 
   private func onHost(

@@ -19,7 +19,8 @@ public final class Communicator {
   /// looked up in every call.
   package var attachment: (any CommunicatorAttachment)?
 
-  init(handle: OpaquePointer, owned: Bool, site: CallSite) throws(MPIError) {
+  /// - Parameter owned: whether ``free(file:line:)`` frees the handle.
+  package init(handle: OpaquePointer, owned: Bool, site: CallSite) throws(MPIError) {
     var rank: Int32 = 0
     var size: Int32 = 0
     try checkCode(MPI_Comm_rank(handle, &rank), "MPI_Comm_rank", nil, site)

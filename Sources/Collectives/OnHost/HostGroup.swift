@@ -20,6 +20,8 @@ final class HostGroup {
   static let cacheBlock = 16 << 10
   /// The longest contribution that travels in a single slot, in bytes.
   let smallLimit: Int
+  /// The most that a small slot holds, in bytes.
+  static let largestSlot = 4096
   /// What one rank puts into its slot for one block, in bytes: both parities of a few ranks fit the second-level cache.
   private static let slotBytes = 128 << 10
 

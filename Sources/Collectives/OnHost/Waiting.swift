@@ -16,7 +16,7 @@ struct Waiting {
   init(ranksOnHost: Int, channel: Communicator) {
     let cores = sysconf(Int32(_SC_NPROCESSORS_ONLN))
     isOversubscribed = ranksOnHost > cores
-    spins = isOversubscribed ? 30 : 4000
+    spins = isOversubscribed ? 30 : 400
     self.channel = channel
   }
 
@@ -38,7 +38,7 @@ struct Waiting {
       rounds += 1
       // Looking for messages is a hundred times as long as a look at the counter.
       if rounds % 8 == 0 { try channel.makeProgress(site) }
-      if rounds < 2000 { sched_yield() } else { usleep(50) }
+      if rounds < 20_000 { sched_yield() } else { usleep(50) }
     }
   }
 }
