@@ -38,6 +38,9 @@ let package = Package(
     .executableTarget(
       name: "seed-example", dependencies: ["RingTrain", argumentParser], path: "Benchmarks/SeedExample",
       exclude: ["compare.py", "run.sh"]),
+    // The program of the README.
+    .executableTarget(
+      name: "own-data", dependencies: ["RingTrain"], path: "mpirun-examples/own-data", exclude: ["run.sh"]),
 
     .target(name: "TestSupport", path: "Tests/TestSupport"),
     .testTarget(name: "LearningTests", dependencies: ["Learning"]),
