@@ -10,8 +10,11 @@ final class CollectiveContext: CommunicatorAttachment {
   private let ranksByHost: [Int]
   /// The ranks of this host.
   let local: Communicator
-  /// Their shared memory; `nil` where there is none: a single rank on the host, or one that can't share.
+  /// Their shared memory; `nil` where there is none: a single rank on the host, or some host whose ranks can't share.
   let group: HostGroup?
+  /// Whether the ranks of every host share memory, as far as there are several. The same on every rank: ranks that went
+  /// different ways would wait for each other for ever.
+  private let hostsShare: Bool
   /// Messages of our collectives travel here, where no message of the program can be taken for one of theirs.
   let channel: Communicator
   private var schedules: [ScheduleKey: Schedule] = [:]
@@ -42,7 +45,9 @@ final class CollectiveContext: CommunicatorAttachment {
     place = layout.place(of: channel.rank)
     ranksByHost = layout.hosts.flatMap { $0 }
     let waiting = Waiting(ranksOnHost: local.size, channel: channel)
-    group = local.size > 1 ? try HostGroup.make(over: local, waiting: waiting) : nil
+    let made = local.size > 1 ? try HostGroup.make(over: local, waiting: waiting) : nil
+    hostsShare = try channel.allgather(UInt8(local.size == 1 || made != nil ? 1 : 0)).allSatisfy { $0 == 1 }
+    group = hostsShare ? made : nil
   }
 
   func release() {
@@ -69,32 +74,32 @@ final class CollectiveContext: CommunicatorAttachment {
 
   /// The fastest way for a size, as measured on one host and over gigabit links (`Benchmarks/README.md`).
   private func choose(_ byteCount: Int) -> AllreduceAlgorithm {
-    if local.size > 1 ? group != nil : layout.hosts.count > 1 { return .hierarchical }
+    if hostsShare { return .hierarchical }
     return byteCount < 1 << 20 ? .native : .ring
   }
 
   private func allreduceByHost(_ operand: Operand, _ kernel: ReduceKernel, _ site: CallSite) throws(MPIError) {
     let hosts = layout.hosts.count
     let isSmall = operand.byteCount <= (hosts > 1 ? leaderLimit : 0)
-    guard let group else {
-      // One rank a host, or ranks that share no memory.
+    guard hostsShare, hosts < channel.size else {
+      // Ranks that share no memory, or one rank a host.
       return try run(between(operand.byteCount), ranksByHost, operand, 0..<operand.count, kernel, site)
     }
-    if hosts == 1, operand.byteCount <= group.smallLimit {
+    if hosts == 1, let group, operand.byteCount <= group.smallLimit {
       return try group.allreduceSmall(
         operand.start, count: operand.count, elementSize: operand.datatype.size, kernel: kernel, site)
     }
     // Between the hosts every rank of a host carries a slice; few bytes are the leader's alone.
     let slices = LineLayout(
       count: operand.count, parts: isSmall ? 1 : layout.fewestOnHost, elementSize: operand.datatype.size)
-    if hosts == 1 { return try onHost(group, operand, slices, reducing: kernel, distributes: true, site) }
-    try onHost(group, operand, slices, reducing: kernel, distributes: false, site)
+    if hosts == 1 { return try onHost(operand, slices, reducing: kernel, distributes: true, site) }
+    try onHost(operand, slices, reducing: kernel, distributes: false, site)
     let slice = slices[place.local]
     if !slice.isEmpty {
       let peers = layout.hosts.map { $0[place.local] }
       try run(between(slice.count * operand.datatype.size), peers, operand, slice, kernel, site)
     }
-    try onHost(group, operand, slices, reducing: nil, distributes: true, site)
+    try onHost(operand, slices, reducing: nil, distributes: true, site)
   }
 
   /// Up to here the leaders alone talk between hosts: what counts is the number of messages.
@@ -105,10 +110,11 @@ final class CollectiveContext: CommunicatorAttachment {
     byteCount < 64 << 10 ? .recursiveDoubling : .ring
   }
 
+  /// Nothing on a host that has one rank only.
   private func onHost(
-    _ group: HostGroup, _ operand: Operand, _ slices: LineLayout, reducing kernel: ReduceKernel?, distributes: Bool,
-    _ site: CallSite
+    _ operand: Operand, _ slices: LineLayout, reducing kernel: ReduceKernel?, distributes: Bool, _ site: CallSite
   ) throws(MPIError) {
+    guard let group else { return }
     if operand.peers.isEmpty {
       try group.exchange(
         operand.start, ranges: { slices[$0] }, elementSize: operand.datatype.size, reducing: kernel,
