@@ -1,3 +1,4 @@
+import CKernels
 import Kernels
 package import MPI
 
@@ -31,14 +32,42 @@ package struct ReduceKernel: Sendable {
       case .uint16: integer(UInt16.self, kind)
       case .uint32: integer(UInt32.self, kind)
       case .uint64: integer(UInt64.self, kind)
+      case .float where kind == .sum:
+        ReduceKernel(Sum<Float>.self) { mine, theirs, count, writesBack in
+          rt_take_sum_f32(
+            mine.assumingMemoryBound(to: Float.self), theirs.assumingMemoryBound(to: Float.self), Int64(count),
+            writesBack ? 1 : 0)
+        }
+      case .double where kind == .sum:
+        ReduceKernel(Sum<Double>.self) { mine, theirs, count, writesBack in
+          rt_take_sum_f64(
+            mine.assumingMemoryBound(to: Double.self), theirs.assumingMemoryBound(to: Double.self), Int64(count),
+            writesBack ? 1 : 0)
+        }
       case .float: floatingPoint(Float.self, kind)
       case .double: floatingPoint(Double.self, kind)
       }
     }
   }
 
-  private init<Operation: BinaryOperation>(_: Operation.Type) {
+  /// `mine[i] = mine[i] ∘ theirs[i]` for elements that another core has just written, which become this core's; when
+  /// the last argument says so, also `theirs[i] = mine[i]`. Theirs start a cache line.
+  package let combineTaking: @Sendable (UnsafeMutableRawPointer, UnsafeMutableRawPointer, Int, Bool) -> Void
+
+  /// - Parameter combineTaking: a loop that does all of that at once, where there is one.
+  private init<Operation: BinaryOperation>(
+    _: Operation.Type,
+    combineTaking: (@Sendable (UnsafeMutableRawPointer, UnsafeMutableRawPointer, Int, Bool) -> Void)? = nil
+  ) {
     typealias Element = Operation.Element
+    self.combineTaking =
+      combineTaking ?? { mine, theirs, count, writesBack in
+        rt_take(theirs, Int64(count * MemoryLayout<Element>.stride))
+        reduceElements(
+          mine.assumingMemoryBound(to: Element.self), theirs.assumingMemoryBound(to: Element.self), count
+        ) { Operation.apply($0, $1) }
+        if writesBack { theirs.copyMemory(from: mine, byteCount: count * MemoryLayout<Element>.stride) }
+      }
     combine = { mine, theirs, count in
       reduceElements(
         mine.assumingMemoryBound(to: Element.self), theirs.assumingMemoryBound(to: Element.self), count

@@ -80,6 +80,14 @@ static inline void rt_take(void *start, int64_t count) {
   }
 }
 
+// mine += theirs, whose lines are taken ahead of the sum; with `writes_back` also theirs = mine. `theirs` starts a line.
+void rt_take_sum_f32(float *mine, float *theirs, int64_t count, int writes_back);
+void rt_take_sum_f64(double *mine, double *theirs, int64_t count, int writes_back);
+
+// Copies `size` bytes whose lines are taken ahead of the copy. `source` starts a line. With `streams` the copy goes past
+// the caches: for one that doesn't fit them.
+void rt_take_copy(void *destination, void *source, int64_t size, int streams);
+
 // Tells the core that this is a loop which waits for another core.
 static inline void rt_spin_hint(void) {
 #if defined(__x86_64__) || defined(__i386__)

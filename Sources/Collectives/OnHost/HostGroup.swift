@@ -119,6 +119,8 @@ final class HostGroup {
     let blockCount = (longest + share - 1) / share
     let first = blocks + 1
     blocks += UInt64(blockCount)
+    // What comes last would push out of the caches what comes first: it need not go through them at all.
+    let streams = (longest * size) * elementSize >= 8 << 20
 
     /// The elements of a rank's range in a block.
     func part(_ rank: Int, _ block: Int) -> Range<Int> {
@@ -160,34 +162,35 @@ final class HostGroup {
         try waiting.wait(for: counter(rank, Offset.reduced), toReach: first + UInt64(block), site)
         guard distributes else { continue }
         let (part, sums) = (part(rank, block), slot(of: index, for: rank, block))
-        for start in stride(from: 0, to: part.count, by: piece) {
-          let byteCount = min(piece, part.count - start) * elementSize
-          rt_take(sums + start * elementSize, Int64(byteCount))
-          (buffer + (part.lowerBound + start) * elementSize).copyMemory(
-            from: sums + start * elementSize, byteCount: byteCount)
-        }
+        rt_take_copy(
+          buffer + part.lowerBound * elementSize, sums, Int64(part.count * elementSize), streams ? 1 : 0)
       }
     }
   }
 
-  /// Combines this rank's elements with the others' in the order of the ranks, save that the first two may change
-  /// places, and writes the result to all. Few enough to stay in the first-level cache.
+  /// Combines this rank's elements with the others', in an order that depends on the ranks alone, and writes the result
+  /// to all. Few enough to stay in the first-level cache.
   @inline(__always)
   private func combine(
     _ mine: UnsafeMutableRawPointer, _ theirs: (Int) -> UnsafeMutableRawPointer, _ count: Int, _ elementSize: Int,
     _ kernel: ReduceKernel?, writesBack: Bool
   ) {
-    for rank in 0..<size where rank != index {
-      rt_take(theirs(rank), Int64(count * elementSize))
-      guard let kernel else { continue }
-      if rank < index {
-        kernel.combineReversed(mine, theirs(rank), count)
-      } else {
-        kernel.combine(mine, theirs(rank), count)
-      }
+    guard let kernel else {
+      for rank in 0..<size where rank != index { copyTaking(theirs(rank), from: mine, count * elementSize) }
+      return
     }
+    // The others in ascending order; what is common to all ranks' results is that one rank alone computes each.
+    let last = index == size - 1 ? size - 2 : size - 1
+    for rank in 0..<last where rank != index { kernel.combineTaking(mine, theirs(rank), count, false) }
+    kernel.combineTaking(mine, theirs(last), count, writesBack)
     guard writesBack else { return }
-    for rank in 0..<size where rank != index { theirs(rank).copyMemory(from: mine, byteCount: count * elementSize) }
+    for rank in 0..<last where rank != index { theirs(rank).copyMemory(from: mine, byteCount: count * elementSize) }
+  }
+
+  /// Writes to lines that another core has.
+  private func copyTaking(_ theirs: UnsafeMutableRawPointer, from mine: UnsafeMutableRawPointer, _ byteCount: Int) {
+    rt_take(theirs, Int64(byteCount))
+    theirs.copyMemory(from: mine, byteCount: byteCount)
   }
 
   // MARK: Shared memory
