@@ -50,6 +50,7 @@ let package = Package(
       name: "multirank-suite", dependencies: ["MPI", "Kernels", "Collectives", "Learning", "DataParallel", "CZlib"],
       path: "Tests/MultiRankSuite"),
     .testTarget(name: "MultiRankTests", dependencies: ["TestSupport"]),
+    .testTarget(name: "MultiHostTests", dependencies: ["TestSupport", "Learning"]),
   ],
   swiftLanguageModes: [.v6]
 )

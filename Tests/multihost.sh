@@ -38,9 +38,13 @@ obstacle() {
     command -v "${tool%:*}" > /dev/null || { echo "no ${tool%:*} (package ${tool#*:})"; return; }
   done
   grep -q '^root:!' /etc/shadow 2> /dev/null && { echo "root's account is locked: sshd lets nobody in"; return; }
-  unshare --net --uts --mount --ipc sh -ec 'mount -t tmpfs tmpfs /run; ip link add br0 type bridge
-    ip link add veth0 type veth peer name veth1; tc qdisc add dev veth0 root tbf rate 1gbit burst 256kb latency 50ms' \
-    > /dev/null 2>&1 || echo "no namespaces with bridges, shaped links and mounts (a container without privileges?)"
+  local name=ringtrain-check-$$
+  {
+    ip netns add "$name" && ip netns exec "$name" unshare --uts --mount --ipc sh -ec 'mount -t tmpfs tmpfs /run
+      ip link add br0 type bridge; ip link add veth0 type veth peer name veth1
+      tc qdisc add dev veth0 root tbf rate 1gbit burst 256kb latency 50ms'
+  } > /dev/null 2>&1 || echo "no namespaces with bridges, shaped links and mounts (a container without privileges?)"
+  ip netns del "$name" 2> /dev/null || true
 }
 
 # Both ends, so that a host receives no faster than it sends.
