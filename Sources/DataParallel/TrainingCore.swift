@@ -2,6 +2,7 @@ import Collectives
 import Kernels
 import Learning
 import MPI
+import Measurement
 
 /// What all trainers have in common: a replica of the parameters, one step over all ranks, and its clock.
 struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar: MPIElement {
@@ -144,8 +145,8 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
     let communication = exchange.min()!
     return TrainingReport(
       epoch: epoch, steps: steps, samples: samples, loss: loss, seconds: column(2).max()!,
-      compute: RankStatistics(column(0)), communication: RankStatistics(exchange.map { _ in communication }),
-      waiting: RankStatistics(exchange.map { $0 - communication }), weightsHash: hash)
+      compute: SampleStatistics(column(0)), communication: SampleStatistics(exchange.map { _ in communication }),
+      waiting: SampleStatistics(exchange.map { $0 - communication }), weightsHash: hash)
   }
 }
 
