@@ -7,7 +7,8 @@
 import MPI
 
 let groups =
-  pointToPointCases + collectiveCases + splitCases + errorCases + interferenceCases + allreduceCases + sharedCases + shardCases
+  pointToPointCases + collectiveCases + splitCases + errorCases + interferenceCases + allreduceCases + sharedCases
+  + shardCases
   + trainerCases + parityCases
 
 let wanted = CommandLine.arguments.dropFirst()
