@@ -154,7 +154,7 @@ final class CollectiveContext: CommunicatorAttachment {
 
   /// How hosts exchange a slice of so many bytes.
   private func between(_ byteCount: Int) -> ScheduleKind {
-    byteCount <= 128 << 10 ? .recursiveDoubling : .ring
+    byteCount <= 64 << 10 ? .recursiveDoubling : .ring
   }
 
   /// Nothing on a host that has one rank only.
