@@ -16,6 +16,12 @@ final class CollectiveContext: CommunicatorAttachment {
   private let counterparts: [Int]
   /// Whether all hosts have as many ranks.
   private let isUniform: Bool
+  /// Whether the ranks of every host share memory, as far as there are several. The same on every rank: ranks that went
+  /// different ways would wait for each other for ever.
+  private let hostsShare: Bool
+  let topology: TuningTopology
+  /// What `.automatic` stands for here, and on the root where that comes from.
+  let tuning: (rules: AllreduceRules, origin: String)
   /// Messages of our collectives travel here, where no message of the program can be taken for one of theirs.
   let channel: Communicator
   private var schedules: [ScheduleKey: Schedule] = [:]
@@ -48,8 +54,14 @@ final class CollectiveContext: CommunicatorAttachment {
     counterparts = place.local < layout.fewestOnHost ? layout.hosts.map { [place] in $0[place.local] } : []
     isUniform = layout.hosts.allSatisfy { [layout] in $0.count == layout.fewestOnHost }
     let waiting = Waiting(ranksOnHost: local.size, channel: channel)
-    group = local.size > 1 ? try HostGroup.make(over: local, waiting: waiting) : nil
+    let made = local.size > 1 ? try HostGroup.make(over: local, waiting: waiting) : nil
+    hostsShare = try channel.allgather(UInt8(local.size == 1 || made != nil ? 1 : 0)).allSatisfy { $0 == 1 }
+    group = hostsShare ? made : nil
+    topology = TuningTopology(ranksPerHost: layout.hosts.map(\.count))
+    tuning = try channel.readRules(for: topology, else: .builtIn(for: topology, hostsShare: hostsShare))
   }
+
+  var builtInRules: AllreduceRules { .builtIn(for: topology, hostsShare: hostsShare) }
 
   func release() {
     try? local.free()
@@ -63,7 +75,7 @@ final class CollectiveContext: CommunicatorAttachment {
     _ operand: Operand, _ kind: ReduceKind, using algorithm: AllreduceAlgorithm, _ site: CallSite
   ) throws(MPIError) {
     let kernel = ReduceKernel.of(operand.datatype, kind)
-    switch algorithm == .automatic ? choose(operand.byteCount) : algorithm {
+    switch algorithm == .automatic ? choose(operand) : algorithm {
     case .automatic, .hierarchical: try allreduceByHost(operand, kernel, site)
     case .ring: try run(.ring, ranksByHost, operand, 0..<operand.count, kernel, site)
     case .recursiveDoubling: try run(.recursiveDoubling, ranksByHost, operand, 0..<operand.count, kernel, site)
@@ -73,12 +85,9 @@ final class CollectiveContext: CommunicatorAttachment {
     }
   }
 
-  /// The fastest way for a size, as measured on one host and over gigabit links (`Benchmarks/README.md`).
-  private func choose(_ byteCount: Int) -> AllreduceAlgorithm {
-    if group != nil { return .hierarchical }
-    // One rank a host: for a few packets MPI's own blocking exchange is the fastest.
-    if layout.hosts.count == channel.size { return byteCount < 8 << 10 ? .native : .hierarchical }
-    return byteCount < 1 << 20 ? .native : .ring
+  @inline(__always)
+  private func choose(_ operand: Operand) -> AllreduceAlgorithm {
+    tuning.rules.algorithm(for: operand.byteCount, operand.datatype, operand.peers.isEmpty ? .ordinary : .shared)
   }
 
   private func allreduceByHost(_ operand: Operand, _ kernel: ReduceKernel, _ site: CallSite) throws(MPIError) {
