@@ -6,7 +6,7 @@ struct Tune: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Measures which allreduce is the fastest here, for later runs to use.",
     discussion: """
-      Run it under mpirun just as the programs that are to be faster: as many ranks, on the same hosts. It takes a \
+      Run it under mpirun just as the programs that are to be faster: as many ranks, on the same hosts. It takes at most at most a \
       minute, and writes a table in which each number of ranks and hosts has a section of its own. Later runs look for \
       it at $RINGTRAIN_TUNING, or else at $XDG_CONFIG_HOME/ringtrain/tuning (~/.config/ringtrain/tuning), on the host \
       of rank 0. It is text, to be read and edited; RINGTRAIN_TUNING= (nothing) goes without.
@@ -40,6 +40,8 @@ struct Tune: ParsableCommand {
       guard let path = output ?? TuningFile.path else {
         throw SubjectError(description: "there is no HOME to write to: say --output")
       }
+      // No table is followed here: one that isn't there yet needs no warning.
+      setenv("RINGTRAIN_TUNING", "", 1)
       // Whatever is wrong with the file is better found out before the measurement.
       var table = TuningTable()
       try world.agree {
