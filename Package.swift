@@ -42,9 +42,13 @@ let package = Package(
     .executableTarget(
       name: "own-data", dependencies: ["RingTrain"], path: "mpirun-examples/own-data", exclude: ["run.sh"]),
 
+    .executableTarget(
+      name: "scaling-report", dependencies: ["Measurement", argumentParser], path: "Benchmarks/Scaling/Report"),
+
     .target(name: "TestSupport", path: "Tests/TestSupport"),
     .testTarget(name: "LearningTests", dependencies: ["Learning"]),
     .testTarget(name: "CollectivesTests", dependencies: ["Collectives", "MPI"]),
+    .testTarget(name: "MeasurementTests", dependencies: ["Measurement"]),
     // Started by the tests under mpirun.
     .executableTarget(
       name: "multirank-suite", dependencies: ["MPI", "Kernels", "Collectives", "Learning", "DataParallel", "CZlib"],

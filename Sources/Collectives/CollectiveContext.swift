@@ -22,6 +22,9 @@ final class CollectiveContext: CommunicatorAttachment {
   /// different ways would wait for each other for ever.
   private let hostsShare: Bool
   private let executor: ScheduleExecutor
+  let topology: TuningTopology
+  /// What `.automatic` stands for here, and on the root where that comes from.
+  let tuning: (rules: AllreduceRules, origin: String)
   private var schedules: [ScheduleKey: Schedule] = [:]
 
   private struct ScheduleKey: Hashable {
@@ -55,7 +58,11 @@ final class CollectiveContext: CommunicatorAttachment {
     let made = local.size > 1 ? try HostGroup.make(over: local, waiting: waiting) : nil
     hostsShare = try channel.allgather(UInt8(local.size == 1 || made != nil ? 1 : 0)).allSatisfy { $0 == 1 }
     group = hostsShare ? made : nil
+    topology = TuningTopology(ranksPerHost: layout.hosts.map(\.count))
+    tuning = try channel.readRules(for: topology, else: .builtIn(for: topology, hostsShare: hostsShare))
   }
+
+  var builtInRules: AllreduceRules { .builtIn(for: topology, hostsShare: hostsShare) }
 
   func release() {
     try? local.free()
@@ -82,8 +89,7 @@ final class CollectiveContext: CommunicatorAttachment {
       }
       return try allreduceByHost(operand, reduction, wire: wire, site)
     }
-    let chosen = algorithm == .automatic ? choose(operand.byteCount) : algorithm
-    switch chosen {
+    switch algorithm == .automatic ? choose(operand) : algorithm {
     case .native where operand.datatype.isNative:
       try channel.nativeAllreduce(operand.start, count: operand.count, operand.datatype, kind.native, site)
       reduction.finish(operand.start, operand.count)
@@ -95,12 +101,11 @@ final class CollectiveContext: CommunicatorAttachment {
     }
   }
 
-  /// The fastest way for a size, as measured on one host and over gigabit links (`Benchmarks/README.md`).
-  private func choose(_ byteCount: Int) -> AllreduceAlgorithm {
-    // One rank a host: for a few packets MPI's own blocking exchange is the fastest.
-    if layout.hosts.count == channel.size { return byteCount < 8 << 10 ? .native : .hierarchical }
-    if hostsShare { return .hierarchical }
-    return byteCount < 1 << 20 ? .native : .ring
+  @inline(__always)
+  private func choose(_ operand: Operand) -> AllreduceAlgorithm {
+    let chosen = tuning.rules.algorithm(for: operand.byteCount, operand.datatype, operand.kind)
+    // Open MPI's sums of 8 and 16 bits saturate in places, ours wrap around: not the one here and the other there.
+    return chosen == .native && operand.datatype.size < 4 ? .recursiveDoubling : chosen
   }
 
   private func allreduceFlat(
@@ -365,6 +370,8 @@ struct Operand {
 
   /// Where in those buffers the operand starts, in elements.
   var offset = 0
+  /// The same on every rank, also where a rank is alone on its host and so shares its buffer with nobody.
+  var kind = BufferKind.ordinary
 
   var byteCount: Int { count * datatype.size }
 
@@ -372,7 +379,7 @@ struct Operand {
   func part(_ range: Range<Int>) -> Operand {
     Operand(
       start: start + range.lowerBound * datatype.size, count: range.count, datatype: datatype, peers: peers,
-      offset: offset + range.lowerBound)
+      offset: offset + range.lowerBound, kind: kind)
   }
 }
 

@@ -42,6 +42,7 @@ public struct AllreduceSweep: Sendable {
   public let operation: BenchmarkOperation
   public let buffers: [BenchmarkBuffers]
   public let algorithms: [AllreduceAlgorithm]
+  public let secondsPerSize: Double?
 
   /// - Parameters:
   ///   - smallest: the first size, in bytes; at least one element.
@@ -49,10 +50,11 @@ public struct AllreduceSweep: Sendable {
   ///   - factor: from each size to the next; 2 or more.
   ///   - iterations: of each algorithm. Fewer for large sizes: see ``iterations(of:)``.
   ///   - warmUp: iterations before, that don't count.
+  ///   - secondsPerSize: after so long no iteration is started, but for the first three that count.
   public init(
     smallest: Int, largest: Int, factor: Int = 4, iterations: Int = 100, warmUp: Int = 10,
     element: BenchmarkElement = .float, operation: BenchmarkOperation = .sum, buffers: [BenchmarkBuffers] = [.ordinary],
-    algorithms: [AllreduceAlgorithm] = AllreduceAlgorithm.allCases
+    algorithms: [AllreduceAlgorithm] = AllreduceAlgorithm.allCases, secondsPerSize: Double? = nil
   ) {
     precondition(smallest >= element.size && factor >= 2 && iterations >= 1 && warmUp >= 0)
     self.smallest = smallest
@@ -64,6 +66,7 @@ public struct AllreduceSweep: Sendable {
     self.operation = operation
     self.buffers = buffers
     self.algorithms = algorithms
+    self.secondsPerSize = secondsPerSize
   }
 
   /// The sizes in bytes, each a whole number of elements.
@@ -117,9 +120,15 @@ public struct AllreduceSweep: Sendable {
       let shared =
         buffers.contains(.shared) ? try SharedBuffer<Element>(count: count, over: communicator) : nil
       let (timed, untimed) = (iterations(of: size), min(warmUp, iterations(of: size)))
+      let deadline = secondsPerSize.map { ContinuousClock().now + .seconds($0) }
       var seconds = [[Double]](repeating: [], count: variants.count)
       var wrong = [Int](repeating: 0, count: variants.count)
       for iteration in 0..<(untimed + timed) {
+        if let deadline, iteration >= untimed + 3 {
+          var isOver: UInt8 = ContinuousClock().now >= deadline ? 1 : 0
+          try communicator.broadcast(&isOver, from: 0)
+          if isOver > 0 { break }
+        }
         for (index, (kind, algorithm)) in variants.enumerated() {
           let shared = kind == .shared ? shared : nil
           let buffer = shared?.elements ?? own
@@ -141,7 +150,7 @@ public struct AllreduceSweep: Sendable {
         try onResult(
           AllreduceResult(
             algorithm: algorithm, buffers: kind, bytes: size, count: count, ranks: communicator.size,
-            iterations: timed, microseconds: SampleStatistics(seconds[index].map { $0 * 1e6 }),
+            iterations: seconds[index].count, microseconds: SampleStatistics(seconds[index].map { $0 * 1e6 }),
             wrong: try communicator.allreduce(wrong[index])))
       }
     }
@@ -196,7 +205,13 @@ private struct Pattern {
 
   /// The input of this rank differs from iteration to iteration, place to place and rank to rank.
   func fill<Element: BenchmarkNumber>(_ buffer: UnsafeMutableBufferPointer<Element>, _ iteration: Int) {
-    for place in buffer.indices { buffer[place] = Element(truncatingIfNeeded: input(place, iteration)) }
+    // What (place + rank) leaves when divided by the number of ranks, without a division for each place.
+    var turn = rank
+    for place in buffer.indices {
+      buffer[place] = Element(truncatingIfNeeded: input(place, turn, iteration))
+      turn += 1
+      if turn == ranks { turn = 0 }
+    }
   }
 
   func countWrong<Element: BenchmarkNumber>(
@@ -212,8 +227,7 @@ private struct Pattern {
   private func base(_ place: Int, _ iteration: Int) -> Int { (place &+ iteration) & 7 }
 
   @inline(__always)
-  private func input(_ place: Int, _ iteration: Int) -> Int {
-    let turn = Int(UInt32(truncatingIfNeeded: place &+ rank) % UInt32(ranks))
+  private func input(_ place: Int, _ turn: Int, _ iteration: Int) -> Int {
     // Powers of two would overflow soon: all but one rank have a factor of one.
     return operation == .product
       ? (turn == 0 ? base(place, iteration) + 1 : 1) : base(place, iteration) + turn

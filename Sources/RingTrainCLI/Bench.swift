@@ -155,18 +155,13 @@ struct ByteCount: ExpressibleByArgument, CustomStringConvertible {
     bytes = number << (shift ?? 0)
   }
 
-  var description: String {
-    for (shift, unit) in [(30, "G"), (20, "M"), (10, "K")] where bytes > 0 && bytes % (1 << shift) == 0 {
-      return "\(bytes >> shift)\(unit)"
-    }
-    return "\(bytes)"
-  }
+  var description: String { byteText(bytes) }
 
   var defaultValueDescription: String { description }
 }
 
 /// The values of a list such as `ring,native`.
-private func commaSeparated<Value: CaseIterable & RawRepresentable<String>>(_ text: String) throws -> [Value] {
+func commaSeparated<Value: CaseIterable & RawRepresentable<String>>(_ text: String) throws -> [Value] {
   try text.split(separator: ",").map { name in
     guard let value = Value(rawValue: String(name)) else {
       let known = Value.allCases.map(\.rawValue).joined(separator: ", ")
