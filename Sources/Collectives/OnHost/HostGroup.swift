@@ -171,7 +171,8 @@ final class HostGroup {
         guard let target else { continue }
         let (part, sums) = (part(rank, block), slot(of: index, for: rank, block))
         rt_take_copy(
-          target + part.lowerBound * elementSize, sums, Int64(part.count * elementSize), streams ? 1 : 0)
+          target + part.lowerBound * elementSize, sums, Int64(part.count * elementSize), streams ? 1 : 0,
+          own + (block + 1) * share * elementSize, source + (part.lowerBound + 2 * share) * elementSize)
       }
     }
   }
@@ -197,7 +198,7 @@ final class HostGroup {
       } else {
         try waiting.wait(for: counter(root, Offset.reduced), toReach: first + UInt64(block), site)
         if size == 2 {
-          rt_take_copy(buffer + offset, slot(block), Int64(count), 0)
+          rt_take_copy(buffer + offset, slot(block), Int64(count), 0, nil, nil)
         } else {
           // Several readers would pull the lines from each other.
           (buffer + offset).copyMemory(from: slot(block), byteCount: count)
