@@ -27,7 +27,7 @@ let package = Package(
     .target(name: "MPI", dependencies: ["CMPI"]),
     .target(name: "Collectives", dependencies: ["MPI", "Kernels", "CKernels", atomics]),
     .target(name: "Learning", dependencies: ["Kernels", "CZlib", numerics]),
-    .target(name: "DataParallel", dependencies: ["Collectives", "Learning"]),
+    .target(name: "DataParallel", dependencies: ["Collectives", "Learning", "Measurement"]),
     .target(name: "Measurement", dependencies: ["Collectives"]),
     .target(name: "RingTrain", dependencies: ["DataParallel", "Measurement"]),
     .executableTarget(name: "RingTrainCLI", dependencies: ["RingTrain", argumentParser, logging]),
@@ -54,6 +54,7 @@ let package = Package(
       name: "multirank-suite", dependencies: ["MPI", "Kernels", "Collectives", "Learning", "DataParallel", "CZlib"],
       path: "Tests/MultiRankSuite"),
     .testTarget(name: "MultiRankTests", dependencies: ["TestSupport"]),
+    .testTarget(name: "MultiHostTests", dependencies: ["TestSupport", "Learning"]),
   ],
   swiftLanguageModes: [.v6]
 )

@@ -1,5 +1,5 @@
 # Sourced by the scripts of this repository: finds the tools, and installs what is missing.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034,SC2120
 
 repository="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 

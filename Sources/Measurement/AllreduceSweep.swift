@@ -182,8 +182,8 @@ public struct AllreduceResult: Sendable {
 /// 2(n−1)/n: every rank must send, and receive, at least so many times an allreduce's buffer.
 public func busBandwidthFactor(ranks: Int) -> Double { 2 * Double(ranks - 1) / Double(ranks) }
 
-/// Repeated measurements in brief.
-public struct SampleStatistics: Sendable, Equatable {
+/// Repeated measurements, or a figure of every rank, in brief.
+public struct SampleStatistics: Sendable, Equatable, Codable {
   public let minimum: Double
   public let median: Double
   public let maximum: Double
