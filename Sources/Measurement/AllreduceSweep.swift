@@ -42,6 +42,8 @@ public struct AllreduceSweep: Sendable {
   public let operation: BenchmarkOperation
   public let buffers: [BenchmarkBuffers]
   public let algorithms: [AllreduceAlgorithm]
+  /// Wire formats between hosts; others than `.full` are measured with `.automatic`, which they don't leave a choice.
+  public let wires: [WireFormat]
   public let secondsPerSize: Double?
 
   /// - Parameters:
@@ -54,7 +56,8 @@ public struct AllreduceSweep: Sendable {
   public init(
     smallest: Int, largest: Int, factor: Int = 4, iterations: Int = 100, warmUp: Int = 10,
     element: BenchmarkElement = .float, operation: BenchmarkOperation = .sum, buffers: [BenchmarkBuffers] = [.ordinary],
-    algorithms: [AllreduceAlgorithm] = AllreduceAlgorithm.allCases, secondsPerSize: Double? = nil
+    algorithms: [AllreduceAlgorithm] = AllreduceAlgorithm.allCases, wires: [WireFormat] = [.full],
+    secondsPerSize: Double? = nil
   ) {
     precondition(smallest >= element.size && factor >= 2 && iterations >= 1 && warmUp >= 0)
     self.smallest = smallest
@@ -66,6 +69,7 @@ public struct AllreduceSweep: Sendable {
     self.operation = operation
     self.buffers = buffers
     self.algorithms = algorithms
+    self.wires = wires
     self.secondsPerSize = secondsPerSize
   }
 
@@ -111,7 +115,11 @@ public struct AllreduceSweep: Sendable {
       case .maximum: .maximum
       }
     let pattern = Pattern(operation: operation, rank: communicator.rank, ranks: communicator.size)
-    let variants = buffers.flatMap { kind in algorithms.map { (kind, $0) } }
+    let variants = buffers.flatMap { kind in
+      algorithms.flatMap { algorithm in
+        wires.filter { $0 == .full || algorithm == .automatic }.map { (kind, algorithm, $0) }
+      }
+    }
     for size in sizes {
       let count = size / element.size
       let own = UnsafeMutableBufferPointer<Element>.allocate(capacity: count)
@@ -129,27 +137,27 @@ public struct AllreduceSweep: Sendable {
           try communicator.broadcast(&isOver, from: 0)
           if isOver > 0 { break }
         }
-        for (index, (kind, algorithm)) in variants.enumerated() {
+        for (index, (kind, algorithm, wire)) in variants.enumerated() {
           let shared = kind == .shared ? shared : nil
           let buffer = shared?.elements ?? own
           pattern.fill(buffer, iteration)
           try communicator.barrier()
           let elapsed = try ContinuousClock().measure {
             if let shared {
-              try communicator.allreduce(shared, reduction, using: algorithm)
+              try communicator.allreduce(shared, reduction, using: algorithm, wire: wire)
             } else {
-              try communicator.allreduce(buffer, reduction, using: algorithm)
+              try communicator.allreduce(buffer, reduction, using: algorithm, wire: wire)
             }
           }
           wrong[index] += pattern.countWrong(buffer, iteration)
           if iteration >= untimed { seconds[index].append(elapsed / .seconds(1)) }
         }
       }
-      for (index, (kind, algorithm)) in variants.enumerated() {
+      for (index, (kind, algorithm, wire)) in variants.enumerated() {
         try communicator.allreduce(&seconds[index], .maximum)
         try onResult(
           AllreduceResult(
-            algorithm: algorithm, buffers: kind, bytes: size, count: count, ranks: communicator.size,
+            algorithm: algorithm, wire: wire, buffers: kind, bytes: size, count: count, ranks: communicator.size,
             iterations: seconds[index].count, microseconds: SampleStatistics(seconds[index].map { $0 * 1e6 }),
             wrong: try communicator.allreduce(wrong[index])))
       }
@@ -160,6 +168,7 @@ public struct AllreduceSweep: Sendable {
 /// The time of one algorithm at one size.
 public struct AllreduceResult: Sendable {
   public let algorithm: AllreduceAlgorithm
+  public let wire: WireFormat
   public let buffers: BenchmarkBuffers
   /// Size of each rank's buffer.
   public let bytes: Int

@@ -74,8 +74,8 @@ package struct TuningTable: Sendable {
     package func rules(else builtIn: AllreduceRules) -> AllreduceRules {
       AllreduceRules { datatype, kind in
         let rules = lists[Key(kind, datatype)] ?? lists[Key(kind, nil)] ?? Array(builtIn[datatype, kind])
-        // MPI has no allreduce of these at all.
-        return datatype.isNative
+        // MPI's own isn't used for these (`CollectiveContext.choose`): what takes its place must suit every size.
+        return datatype.size >= 4
           ? rules
           : rules.map { .init(upTo: $0.maximumBytes, $0.algorithm == .native ? .hierarchical : $0.algorithm) }
       }
