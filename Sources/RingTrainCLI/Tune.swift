@@ -6,9 +6,9 @@ struct Tune: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Measures which allreduce is the fastest here, for later runs to use.",
     discussion: """
-      Run it under mpirun just as the programs that are to be faster: as many ranks, on the same hosts. It takes at most at most a \
-      minute, and writes a table in which each number of ranks and hosts has a section of its own. Later runs look for \
-      it at $RINGTRAIN_TUNING, or else at $XDG_CONFIG_HOME/ringtrain/tuning (~/.config/ringtrain/tuning), on the host \
+      Run it under mpirun just as the programs that are to be faster: as many ranks, on the same hosts. It takes at most \
+      a minute, and writes a table in which each number of ranks and hosts has a section of its own. Later runs look \
+      for it at $RINGTRAIN_TUNING, or else at $XDG_CONFIG_HOME/ringtrain/tuning (~/.config/ringtrain/tuning), on the host \
       of rank 0. It is text, to be read and edited; RINGTRAIN_TUNING= (nothing) goes without.
       """)
 

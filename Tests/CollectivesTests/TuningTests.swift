@@ -35,6 +35,8 @@ import Testing
     let rules = table.sections[0].rules(else: others)
     #expect(rules.algorithm(for: 4, .float, .ordinary) == .hierarchical)
     #expect(rules.algorithm(for: 2048, .int8, .ordinary) == .hierarchical)
+    // MPI's own isn't used for short types.
+    #expect(rules.algorithm(for: 2049, .int8, .ordinary) == .hierarchical)
     #expect(rules.algorithm(for: 2049, .float, .ordinary) == .native)
     #expect(rules.algorithm(for: .max, .float, .ordinary) == .native)
     #expect(rules.algorithm(for: 4, .double, .ordinary) == .ring)

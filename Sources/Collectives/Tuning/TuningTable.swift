@@ -73,7 +73,11 @@ package struct TuningTable: Sendable {
     /// - Parameter builtIn: used where the section says nothing.
     package func rules(else builtIn: AllreduceRules) -> AllreduceRules {
       AllreduceRules { datatype, kind in
-        lists[Key(kind, datatype)] ?? lists[Key(kind, nil)] ?? Array(builtIn[datatype, kind])
+        let rules = lists[Key(kind, datatype)] ?? lists[Key(kind, nil)] ?? Array(builtIn[datatype, kind])
+        // MPI's own isn't used for these (`CollectiveContext.choose`): what takes its place must suit every size.
+        return datatype.size >= 4
+          ? rules
+          : rules.map { .init(upTo: $0.maximumBytes, $0.algorithm == .native ? .hierarchical : $0.algorithm) }
       }
     }
   }
