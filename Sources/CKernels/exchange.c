@@ -47,6 +47,14 @@ static inline __attribute__((always_inline)) int64_t take_first(const char *thei
     }                                                                                                                  \
   }
 
+#define DEFINE_SUM(REAL, SUFFIX)                                                                                       \
+  RT_CLONES void rt_sum_##SUFFIX(REAL *restrict mine, const REAL *restrict theirs, int64_t count) {                    \
+    for (int64_t i = 0; i < count; i++) mine[i] += theirs[i];                                                          \
+  }
+
+DEFINE_SUM(float, f32)
+DEFINE_SUM(double, f64)
+
 DEFINE_SUMS(float, f32)
 DEFINE_SUMS(double, f64)
 

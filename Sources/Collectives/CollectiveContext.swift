@@ -21,7 +21,7 @@ final class CollectiveContext: CommunicatorAttachment {
   /// Whether the ranks of every host share memory, as far as there are several. The same on every rank: ranks that went
   /// different ways would wait for each other for ever.
   private let hostsShare: Bool
-  private let executor: ScheduleExecutor
+  private var executor: ScheduleExecutor
   let topology: TuningTopology
   /// What `.automatic` stands for here, and on the root where that comes from.
   let tuning: (rules: AllreduceRules, origin: String)
@@ -179,7 +179,7 @@ final class CollectiveContext: CommunicatorAttachment {
     if !counterparts.isEmpty {
       let (schedule, points) = Schedule.rings(
         rank: place.host, size: counterparts.count, blocks: blocks.map(\.own),
-        segment: max(1, min(segmentLimit, countLimit) / (wire.elementSize ?? elementSize)))
+        segment: segment(chunkBytes: 0, elementSize: wire.elementSize ?? elementSize))
       ends = points
       executor.begin(
         schedule, over: counterparts, on: operand.start, elementSize: elementSize, kernel: reduction.kernel, wire: wire)
@@ -267,7 +267,7 @@ final class CollectiveContext: CommunicatorAttachment {
       try runOnce(
         .ringReduceScatter(
           rank: ranks.firstIndex(of: channel.rank)!, ranges: ranks.map { chunks[$0] },
-          segment: max(1, segmentLimit / size)), over: ranks, copy, size, reduction.kernel, site)
+          segment: segment(chunkBytes: 0, elementSize: size)), over: ranks, copy, size, reduction.kernel, site)
       reduction.finish(copy + own.lowerBound * size, own.count)
     } else {
       try allreduce(
@@ -302,7 +302,8 @@ final class CollectiveContext: CommunicatorAttachment {
     try runOnce(
       .ringAllgather(
         rank: ranks.firstIndex(of: channel.rank)!, ranges: ranks.map { ranges[$0] },
-        segment: max(1, segmentLimit / elementSize)), over: ranks, start, elementSize, .of(.uint8, .sum), site)
+        segment: segment(chunkBytes: 0, elementSize: elementSize)), over: ranks, start, elementSize, .of(.uint8, .sum),
+      site)
   }
 
   /// From here on a ring beats MPI's own between hosts, in bytes.
@@ -325,16 +326,22 @@ final class CollectiveContext: CommunicatorAttachment {
   ) throws(MPIError) {
     guard ranks.count > 1 else { return }
     let size = operand.datatype.size
-    let segment = max(1, min(segmentLimit, countLimit) / (wire.elementSize ?? size))
+    let segment = segment(chunkBytes: range.count * size / ranks.count, elementSize: wire.elementSize ?? size)
     let position = ranks.firstIndex(of: channel.rank)!
     try executor.run(
       schedule(kind, position: position, size: ranks.count, count: range.count, segment: segment), over: ranks,
       on: operand.start + range.lowerBound * size, elementSize: size, kernel: kernel, wire: wire, site)
   }
 
-  /// The longest message of our own, in bytes. Between hosts short enough to be sent without asking the receiver first
-  /// (Open MPI's eager limit for TCP is 64 KiB); within a host it stays in the second-level cache.
-  private var segmentLimit: Int { layout.hosts.count > 1 ? 60 << 10 : 256 << 10 }
+  /// The longest message of our own, in elements on the wire, where a rank's chunk has so many bytes.
+  ///
+  /// Between hosts short enough to be sent without asking the receiver first (Open MPI's eager limit for TCP is 64 KiB).
+  /// Within a host asking costs as much as copying a quarter of a megabyte: one message, or several that each stay in the
+  /// second-level cache while the next is on its way.
+  private func segment(chunkBytes: Int, elementSize: Int) -> Int {
+    let bytes = layout.hosts.count > 1 ? 60 << 10 : chunkBytes <= 512 << 10 ? 512 << 10 : 256 << 10
+    return max(1, min(bytes, countLimit) / elementSize)
+  }
 
   /// The schedule of this rank; kept, since training asks for the same few over and over.
   ///

@@ -54,7 +54,7 @@ package struct ReduceKernel: Sendable {
 
   private init<Operation: BinaryOperation>(
     _: Operation.Type, scale: @escaping @Sendable (UnsafeMutableRawPointer, Int, Double) -> Void = { _, _, _ in },
-    combineTaking: Taking? = nil
+    combine: InPlace? = nil, combineTaking: Taking? = nil
   ) {
     typealias Element = Operation.Element
     self.scale = scale
@@ -67,16 +67,19 @@ package struct ReduceKernel: Sendable {
         if factor != 1 { scale(mine, count, factor) }
         if writesBack { theirs.copyMemory(from: mine, byteCount: count * MemoryLayout<Element>.stride) }
       }
-    combine = { mine, theirs, count in
+    let inOrder: InPlace = { mine, theirs, count in
       reduceElements(
         mine.assumingMemoryBound(to: Element.self), theirs.assumingMemoryBound(to: Element.self), count
       ) { Operation.apply($0, $1) }
     }
-    combineReversed = { mine, theirs, count in
+    self.combine = combine ?? inOrder
+    // Where there is a loop of its own, the order makes no difference.
+    let reversed: InPlace = { mine, theirs, count in
       reduceElements(
         mine.assumingMemoryBound(to: Element.self), theirs.assumingMemoryBound(to: Element.self), count
       ) { Operation.apply($1, $0) }
     }
+    combineReversed = combine ?? reversed
     combineInto = { result, first, second, count in
       combineElements(
         result.assumingMemoryBound(to: Element.self), first.assumingMemoryBound(to: Element.self),
@@ -103,7 +106,11 @@ package struct ReduceKernel: Sendable {
   }
 
   private static func float(_ kind: ReduceKind) -> ReduceKernel {
-    floatingPoint(Float.self, kind) { mine, theirs, count, factor, writesBack in
+    let sum: InPlace = { mine, theirs, count in
+      rt_sum_f32(
+        mine.assumingMemoryBound(to: Float.self), theirs.assumingMemoryBound(to: Float.self), Int64(count))
+    }
+    return floatingPoint(Float.self, kind, sum: sum) { mine, theirs, count, factor, writesBack in
       rt_take_sum_f32(
         mine.assumingMemoryBound(to: Float.self), theirs.assumingMemoryBound(to: Float.self), Int64(count),
         Float(factor), writesBack ? 1 : 0)
@@ -111,7 +118,11 @@ package struct ReduceKernel: Sendable {
   }
 
   private static func double(_ kind: ReduceKind) -> ReduceKernel {
-    floatingPoint(Double.self, kind) { mine, theirs, count, factor, writesBack in
+    let sum: InPlace = { mine, theirs, count in
+      rt_sum_f64(
+        mine.assumingMemoryBound(to: Double.self), theirs.assumingMemoryBound(to: Double.self), Int64(count))
+    }
+    return floatingPoint(Double.self, kind, sum: sum) { mine, theirs, count, factor, writesBack in
       rt_take_sum_f64(
         mine.assumingMemoryBound(to: Double.self), theirs.assumingMemoryBound(to: Double.self), Int64(count), factor,
         writesBack ? 1 : 0)
@@ -119,7 +130,7 @@ package struct ReduceKernel: Sendable {
   }
 
   private static func floatingPoint<Element: BinaryFloatingPoint & Sendable>(
-    _: Element.Type, _ kind: ReduceKind, sumTaking: @escaping Taking
+    _: Element.Type, _ kind: ReduceKind, sum: @escaping InPlace, sumTaking: @escaping Taking
   ) -> ReduceKernel {
     let scale: @Sendable (UnsafeMutableRawPointer, Int, Double) -> Void = { elements, count, factor in
       let elements = elements.assumingMemoryBound(to: Element.self)
@@ -132,7 +143,7 @@ package struct ReduceKernel: Sendable {
     case .maximum: ReduceKernel(Maximum<Element>.self, scale: scale)
     // `ReduceOperation` has the others for integers alone: their places in the table are never asked for.
     case .sum, .average, .logicalAnd, .logicalOr, .logicalXor, .bitwiseAnd, .bitwiseOr, .bitwiseXor:
-      ReduceKernel(Sum<Element>.self, scale: scale, combineTaking: sumTaking)
+      ReduceKernel(Sum<Element>.self, scale: scale, combine: sum, combineTaking: sumTaking)
     }
   }
 

@@ -284,6 +284,8 @@ extension Communicator {
 /// A transfer of bytes that somebody else owns. `MPI_Request`.
 package struct PendingTransfer {
   var raw: OpaquePointer?
+  package init() { raw = nil }
+  init(raw: OpaquePointer?) { self.raw = raw }
 }
 
 // MARK: Memory

@@ -42,7 +42,7 @@ import Testing
       (.logicalXor, { ($0 != 0) != ($1 != 0) ? 1 : 0 }), (.bitwiseAnd, { $0 & $1 }), (.bitwiseOr, { $0 | $1 }),
       (.bitwiseXor, { $0 ^ $1 }),
     ]
-    #expect(Set(expected.map(\.0)) == Set(ReduceKind.allCases))
+    #expect(Set(expected.map(\.0)) == Set(ReduceKind.allCases).subtracting([.average]), "integers have no mean")
     for (kind, combine) in expected {
       check(ReduceKernel.of(type.datatype, kind), values, "\(kind) of \(type)", combine)
     }

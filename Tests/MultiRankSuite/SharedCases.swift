@@ -97,6 +97,27 @@ let sharedCases: [Case] = [
       expect(zip(values, exact).allSatisfy { abs($0 - $1) <= 0.03 * abs($1) }, "\(count) elements: too far off")
     }
   },
+  Case("shared", "so many elements that they travel between hosts in blocks") { world in
+    // 16 blocks' worth at most, and no whole number of blocks, slices, chunks or cache lines.
+    for count in [262_144, 400_003, 1_100_011] {
+      let shared = try SharedBuffer<Float>(count: count, over: world)
+      var ordinary = [Float](repeating: 0, count: count)
+      var rounded = ordinary
+      for index in 0..<count {
+        let value = Float(index % 13 + world.rank)
+        (shared[index], ordinary[index], rounded[index]) = (value, value, value)
+      }
+      try world.allreduce(shared, .average)
+      try world.allreduce(&ordinary)
+      try world.allreduce(&rounded, wire: .bfloat16)
+      let ranks = Float(world.size)
+      func sum(_ index: Int) -> Float { Float(index % 13) * ranks + ranks * (ranks - 1) / 2 }
+      expectEqual((0..<count).first { ordinary[$0] != sum($0) }, nil, "\(count): a wrong sum at")
+      expectEqual((0..<count).first { shared[$0] != sum($0) * (1 / ranks) }, nil, "\(count): a wrong mean at")
+      // All of these are whole numbers below 256, which bfloat16 holds exactly.
+      expectEqual((0..<count).first { rounded[$0] != sum($0) }, nil, "\(count): a wrong rounded sum at")
+    }
+  },
   Case("shared", "broadcast of any length from every rank, mixed with other collectives") { world in
     for count in counts {
       for root in 0..<world.size {

@@ -80,6 +80,10 @@ static inline void rt_take(void *start, int64_t count) {
   }
 }
 
+// mine += theirs. They don't overlap.
+void rt_sum_f32(float *mine, const float *theirs, int64_t count);
+void rt_sum_f64(double *mine, const double *theirs, int64_t count);
+
 // mine = (mine + theirs) · factor, the lines of theirs being taken ahead of the sum; with `writes_back` also theirs = mine.
 // `theirs` starts a line.
 void rt_take_sum_f32(float *mine, float *theirs, int64_t count, float factor, int writes_back);

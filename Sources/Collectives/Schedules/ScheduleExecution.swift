@@ -1,12 +1,15 @@
 import MPI
 
 /// Runs schedules on a communicator of its own, with scratch memory that is kept from call to call.
-final class ScheduleExecutor {
+///
+/// A value rather than an object: what changes with every look at a message is then not checked for exclusive access
+/// field by field.
+struct ScheduleExecutor: ~Copyable {
   private let communicator: Communicator
   private var scratch = UnsafeMutableRawBufferPointer(start: nil, count: 0)
   /// Receives and sends under way, oldest first, as rings.
-  private var receiving = [PendingTransfer?](repeating: nil, count: window)
-  private var sending = [PendingTransfer?](repeating: nil, count: window)
+  private var receiving = [PendingTransfer](repeating: PendingTransfer(), count: window)
+  private var sending = [PendingTransfer](repeating: PendingTransfer(), count: window)
 
   /// How many messages may be under way in each direction: enough to keep a link busy while one is reduced.
   private static let window = 4
@@ -37,7 +40,7 @@ final class ScheduleExecutor {
   ///   - buffer: the elements that the schedule's ranges count.
   ///   - elementSize: bytes of one.
   ///   - wire: how they travel; other than `.full` for `Float` alone.
-  func run(
+  mutating func run(
     _ schedule: Schedule, over ranks: [Int], on buffer: UnsafeMutableRawPointer, elementSize: Int,
     kernel: ReduceKernel, wire: WireFormat, _ site: CallSite
   ) throws(MPIError) {
@@ -46,7 +49,7 @@ final class ScheduleExecutor {
   }
 
   /// Makes a schedule the one that ``poll(_:_:)`` moves on. The one before must be complete.
-  func begin(
+  mutating func begin(
     _ schedule: Schedule, over ranks: [Int], on buffer: UnsafeMutableRawPointer, elementSize: Int,
     kernel: ReduceKernel, wire: WireFormat
   ) {
@@ -75,7 +78,7 @@ final class ScheduleExecutor {
   /// Moves the schedule on as far as it goes without waiting.
   ///
   /// - Parameter limit: elements beyond it aren't ready yet: they are neither sent nor changed.
-  func poll(_ limit: Schedule.Point, _ site: CallSite) throws(MPIError) {
+  mutating func poll(_ limit: Schedule.Point, _ site: CallSite) throws(MPIError) {
     let window = Self.window
     let isPacked = wire.elementSize != nil
     let sentSize = wire.elementSize ?? elementSize
@@ -104,7 +107,7 @@ final class ScheduleExecutor {
     }
     if received < min(posted, limit.receives) {
       let slot = received % window
-      if !hasArrived { hasArrived = try communicator.isComplete(&receiving[slot]!, site) }
+      if !hasArrived { hasArrived = try communicator.isComplete(&receiving[slot], site) }
       let oldest = schedule.receives[received]
       let isDirect = oldest.action == .replace && !isPacked
       if hasArrived, isDirect || sent >= oldest.sendsBefore {
@@ -114,7 +117,7 @@ final class ScheduleExecutor {
       }
     }
     // MPI moves messages on inside of these calls, and yields the core there when told to.
-    if sent < started, try communicator.isComplete(&sending[sent % window]!, site) { sent += 1 }
+    if sent < started, try communicator.isComplete(&sending[sent % window], site) { sent += 1 }
   }
 
   /// Does with elements that have arrived in a slot what is to be done with them.
@@ -134,7 +137,7 @@ final class ScheduleExecutor {
     }
   }
 
-  private func reserve(_ byteCount: Int) {
+  private mutating func reserve(_ byteCount: Int) {
     guard scratch.count < byteCount else { return }
     scratch.deallocate()
     scratch = .allocate(byteCount: byteCount, alignment: 64)
