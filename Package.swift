@@ -42,6 +42,9 @@ let package = Package(
     .executableTarget(
       name: "seed-example", dependencies: ["RingTrain", argumentParser], path: "Benchmarks/SeedExample",
       exclude: ["compare.py", "run.sh"]),
+    // The program of the README.
+    .executableTarget(
+      name: "own-data", dependencies: ["RingTrain"], path: "mpirun-examples/own-data", exclude: ["run.sh"]),
 
     .target(name: "TestSupport", path: "Tests/TestSupport"),
     .testTarget(name: "LearningTests", dependencies: ["Learning"]),
@@ -51,6 +54,7 @@ let package = Package(
       name: "multirank-suite", dependencies: ["MPI", "Kernels", "Collectives", "Learning", "DataParallel", "CZlib"],
       path: "Tests/MultiRankSuite"),
     .testTarget(name: "MultiRankTests", dependencies: ["TestSupport"]),
+    .testTarget(name: "MultiHostTests", dependencies: ["TestSupport", "Learning"]),
   ],
   swiftLanguageModes: [.v6]
 )

@@ -25,24 +25,25 @@ static inline __attribute__((always_inline)) int64_t take_first(const char *thei
 #define DEFINE_SUMS(REAL, SUFFIX)                                                                                      \
   typedef REAL line_##SUFFIX __attribute__((vector_size(64), aligned(sizeof(REAL)), may_alias));                       \
                                                                                                                        \
-  RT_CLONES void rt_take_sum_##SUFFIX(REAL *mine, REAL *theirs, int64_t count, int writes_back) {                      \
+  RT_CLONES void rt_take_sum_##SUFFIX(REAL *mine, REAL *theirs, int64_t count, REAL factor, int writes_back) {         \
     const int64_t lanes = 64 / sizeof(REAL);                                                                           \
     const int64_t taking = take_first((char *)theirs, count * sizeof(REAL)) / sizeof(REAL);                            \
     int64_t i = 0;                                                                                                     \
     if (writes_back) {                                                                                                 \
       for (; i + lanes <= count; i += lanes) {                                                                         \
         if (i < taking) take((char *)(theirs + i) + ahead);                                                            \
-        line_##SUFFIX sum = *(line_##SUFFIX *)(mine + i) + *(line_##SUFFIX *)(theirs + i);                             \
+        line_##SUFFIX sum = (*(line_##SUFFIX *)(mine + i) + *(line_##SUFFIX *)(theirs + i)) * factor;                  \
         *(line_##SUFFIX *)(mine + i) = sum;                                                                            \
         *(line_##SUFFIX *)(theirs + i) = sum;                                                                          \
       }                                                                                                                \
-      for (; i < count; i++) theirs[i] = mine[i] += theirs[i];                                                         \
+      for (; i < count; i++) theirs[i] = mine[i] = (mine[i] + theirs[i]) * factor;                                     \
     } else {                                                                                                           \
       for (; i + lanes <= count; i += lanes) {                                                                         \
         if (i < taking) take((char *)(theirs + i) + ahead);                                                            \
-        *(line_##SUFFIX *)(mine + i) += *(line_##SUFFIX *)(theirs + i);                                                \
+        line_##SUFFIX sum = (*(line_##SUFFIX *)(mine + i) + *(line_##SUFFIX *)(theirs + i)) * factor;                  \
+        *(line_##SUFFIX *)(mine + i) = sum;                                                                            \
       }                                                                                                                \
-      for (; i < count; i++) mine[i] += theirs[i];                                                                     \
+      for (; i < count; i++) mine[i] = (mine[i] + theirs[i]) * factor;                                                 \
     }                                                                                                                  \
   }
 

@@ -1,23 +1,27 @@
 import MPI
 
-/// What our collectives keep for a communicator between calls.
+/// What our collectives keep for a communicator between calls, and how they are put together from what happens on a
+/// host and what happens between hosts.
 final class CollectiveContext: CommunicatorAttachment {
-  private let executor: ScheduleExecutor
   let layout: HostLayout
-  /// This rank's host, and its place there.
-  let place: (host: Int, local: Int)
-  /// All ranks, those of a host side by side whatever the launcher's mapping.
-  private let ranksByHost: [Int]
   /// The ranks of this host.
   let local: Communicator
-  /// Their shared memory; `nil` where there is none: a single rank on the host, or one that can't share.
+  /// Their shared memory; `nil` where there is none: a single rank on the host, or some host whose ranks can't share.
   let group: HostGroup?
+  /// Messages of our collectives travel here, where no message of the program can be taken for one of theirs.
+  let channel: Communicator
+  /// This rank's host, and its place there.
+  private let place: (host: Int, local: Int)
+  /// All ranks, those of a host side by side whatever the launcher's mapping.
+  private let ranksByHost: [Int]
   /// The ranks that have this one's place on each host; empty where some host has no such rank.
   private let counterparts: [Int]
   /// Whether all hosts have as many ranks.
   private let isUniform: Bool
-  /// Messages of our collectives travel here, where no message of the program can be taken for one of theirs.
-  let channel: Communicator
+  /// Whether the ranks of every host share memory, as far as there are several. The same on every rank: ranks that went
+  /// different ways would wait for each other for ever.
+  private let hostsShare: Bool
+  private let executor: ScheduleExecutor
   private var schedules: [ScheduleKey: Schedule] = [:]
 
   private struct ScheduleKey: Hashable {
@@ -49,7 +53,9 @@ final class CollectiveContext: CommunicatorAttachment {
     counterparts = place.local < layout.fewestOnHost ? layout.hosts.map { [place] in $0[place.local] } : []
     isUniform = layout.hosts.allSatisfy { [layout] in $0.count == layout.fewestOnHost }
     let waiting = Waiting(ranksOnHost: local.size, channel: channel)
-    group = local.size > 1 ? try HostGroup.make(over: local, waiting: waiting) : nil
+    let made = local.size > 1 ? try HostGroup.make(over: local, waiting: waiting) : nil
+    hostsShare = try channel.allgather(UInt8(local.size == 1 || made != nil ? 1 : 0)).allSatisfy { $0 == 1 }
+    group = hostsShare ? made : nil
   }
 
   func release() {
@@ -57,92 +63,221 @@ final class CollectiveContext: CommunicatorAttachment {
     try? channel.free()
   }
 
+  /// The shared memory of all ranks, where all are on one host.
+  @inline(__always)
+  var wholeGroup: HostGroup? { layout.hosts.count == 1 ? group : nil }
+
   // MARK: Allreduce
 
   /// The communicator has more than one rank.
   func allreduce(
-    _ operand: Operand, _ kind: ReduceKind, using algorithm: AllreduceAlgorithm, _ site: CallSite
+    _ operand: Operand, _ kind: ReduceKind, using algorithm: AllreduceAlgorithm, wire: WireFormat,
+    _ site: CallSite
   ) throws(MPIError) {
-    let kernel = ReduceKernel.of(operand.datatype, kind)
-    switch algorithm == .automatic ? choose(operand.byteCount) : algorithm {
-    case .automatic, .hierarchical: try allreduceByHost(operand, kernel, site)
-    case .ring: try run(.ring, ranksByHost, operand, 0..<operand.count, kernel, site)
-    case .recursiveDoubling: try run(.recursiveDoubling, ranksByHost, operand, 0..<operand.count, kernel, site)
-    case .halvingDoubling: try run(.halvingDoubling, ranksByHost, operand, 0..<operand.count, kernel, site)
-    case .native:
-      try channel.nativeAllreduce(operand.start, count: operand.count, operand.datatype, kind, site)
+    let reduction = Reduction(operand.datatype, kind, ranks: channel.size)
+    if wire != .full, layout.hosts.count > 1 {
+      guard operand.datatype == .float else {
+        throw MPIError(
+          argument: "the wire format \(wire.rawValue) is for Float, not for \(operand.datatype)", "MPI_Allreduce",
+          rank: channel.rank, site)
+      }
+      return try allreduceByHost(operand, reduction, wire: wire, site)
+    }
+    let chosen = algorithm == .automatic ? choose(operand.byteCount) : algorithm
+    switch chosen {
+    case .native where operand.datatype.isNative:
+      try channel.nativeAllreduce(operand.start, count: operand.count, operand.datatype, kind.native, site)
+      reduction.finish(operand.start, operand.count)
+    case .automatic, .hierarchical: try allreduceByHost(operand, reduction, wire: .full, site)
+    case .ring: try allreduceFlat(.ring, operand, reduction, site)
+    // MPI 4.1 knows no 16-bit numbers.
+    case .recursiveDoubling, .native: try allreduceFlat(.recursiveDoubling, operand, reduction, site)
+    case .halvingDoubling: try allreduceFlat(.halvingDoubling, operand, reduction, site)
     }
   }
 
   /// The fastest way for a size, as measured on one host and over gigabit links (`Benchmarks/README.md`).
   private func choose(_ byteCount: Int) -> AllreduceAlgorithm {
-    if group != nil { return .hierarchical }
     // One rank a host: for a few packets MPI's own blocking exchange is the fastest.
     if layout.hosts.count == channel.size { return byteCount < 8 << 10 ? .native : .hierarchical }
+    if hostsShare { return .hierarchical }
     return byteCount < 1 << 20 ? .native : .ring
   }
 
-  private func allreduceByHost(_ operand: Operand, _ kernel: ReduceKernel, _ site: CallSite) throws(MPIError) {
-    let hosts = layout.hosts.count
-    let isSmall = operand.byteCount <= (hosts > 1 ? leaderLimit : 0)
-    guard let group else {
-      // One rank a host, or ranks that share no memory.
-      return try run(between(operand.byteCount), ranksByHost, operand, 0..<operand.count, kernel, site)
-    }
-    // Between hosts a second wait within each costs little beside the network, but so does reading a page from all.
-    if operand.byteCount <= (hosts == 1 ? group.smallLimit : HostGroup.largestSlot), hosts == 1 || isUniform {
-      try group.allreduceSmall(
-        operand.start, count: operand.count, elementSize: operand.datatype.size, kernel: kernel, site)
-      // Every rank of a host talks to its like: the same numbers travel several times, but nobody waits to be told.
-      return try run(.recursiveDoubling, counterparts, operand, 0..<operand.count, kernel, site)
-    }
-    // Between the hosts every rank of a host carries a slice; few bytes are the leader's alone.
-    let slices = LineLayout(
-      count: operand.count, parts: isSmall ? 1 : layout.fewestOnHost, elementSize: operand.datatype.size)
-    if hosts == 1 { return try onHost(group, operand, slices, reducing: kernel, distributes: true, site) }
-    try onHost(group, operand, slices, reducing: kernel, distributes: false, site)
-    let slice = slices[place.local]
-    if !slice.isEmpty {
-      try run(between(slice.count * operand.datatype.size), counterparts, operand, slice, kernel, site)
-    }
-    try onHost(group, operand, slices, reducing: nil, distributes: true, site)
+  private func allreduceFlat(
+    _ kind: ScheduleKind, _ operand: Operand, _ reduction: Reduction, _ site: CallSite
+  ) throws(MPIError) {
+    try run(kind, ranksByHost, operand, 0..<operand.count, reduction.kernel, site)
+    reduction.finish(operand.start, operand.count)
   }
 
-  /// Up to here the leaders alone talk between hosts: what counts is the number of messages.
-  private let leaderLimit = 16 << 10
+  private func allreduceByHost(
+    _ operand: Operand, _ reduction: Reduction, wire: WireFormat, _ site: CallSite
+  ) throws(MPIError) {
+    let hosts = layout.hosts.count
+    let elementSize = operand.datatype.size
+    // Ranks that share no memory, or one rank a host.
+    guard hostsShare, hosts < channel.size else {
+      let kind = wire == .full ? between(operand.byteCount) : .ring
+      try run(kind, ranksByHost, operand, 0..<operand.count, reduction.kernel, wire: wire, site)
+      return reduction.finish(operand.start, operand.count)
+    }
+    if hosts == 1, let group {
+      if operand.byteCount <= group.smallLimit {
+        try group.allreduceSmall(
+          operand.start, count: operand.count, elementSize: elementSize, kernel: reduction.kernel, site)
+        return reduction.finish(operand.start, operand.count)
+      }
+      let slices = LineLayout(count: operand.count, parts: group.size, elementSize: elementSize)
+      return try onHost(operand, slices, reducing: reduction, distributes: true, site)
+    }
+    // Between hosts a second wait within each costs little beside the network, but so does reading a page from all.
+    // Every rank of a host talks to its like: the same numbers travel several times, but nobody waits to be told.
+    if let group, isUniform, wire == .full, operand.byteCount <= HostGroup.largestSlot {
+      try group.allreduceSmall(
+        operand.start, count: operand.count, elementSize: elementSize, kernel: reduction.kernel, site)
+      try run(.recursiveDoubling, counterparts, operand, 0..<operand.count, reduction.kernel, site)
+      return reduction.finish(operand.start, operand.count)
+    }
+    // Every rank of a host carries a slice; few bytes are the leader's alone, since what counts is the number of
+    // messages.
+    let slices = LineLayout(
+      count: operand.count, parts: operand.byteCount <= 16 << 10 ? 1 : layout.fewestOnHost, elementSize: elementSize)
+    try onHost(operand, slices, reducing: reduction.withoutFinish, distributes: false, site)
+    let slice = slices[place.local]
+    if !slice.isEmpty {
+      let kind = wire == .full ? between(slice.count * elementSize) : .ring
+      try run(kind, counterparts, operand, slice, reduction.kernel, wire: wire, site)
+      reduction.finish(operand.start + slice.lowerBound * elementSize, slice.count)
+    }
+    try onHost(operand, slices, reducing: nil, distributes: true, site)
+  }
 
   /// How hosts exchange a slice of so many bytes.
   private func between(_ byteCount: Int) -> ScheduleKind {
     byteCount <= 128 << 10 ? .recursiveDoubling : .ring
   }
 
+  /// Nothing on a host that has one rank only.
   private func onHost(
-    _ group: HostGroup, _ operand: Operand, _ slices: LineLayout, reducing kernel: ReduceKernel?, distributes: Bool,
-    _ site: CallSite
+    _ operand: Operand, _ slices: LineLayout, reducing reduction: Reduction?, distributes: Bool, _ site: CallSite
   ) throws(MPIError) {
+    guard let group else { return }
     if operand.peers.isEmpty {
       try group.exchange(
-        operand.start, ranges: { slices[$0] }, elementSize: operand.datatype.size, reducing: kernel,
-        distributes: distributes, site)
+        depositing: operand.start, own: operand.start + slices[place.local].lowerBound * operand.datatype.size,
+        target: distributes ? operand.start : nil, ranges: { slices[$0] }, elementSize: operand.datatype.size,
+        reducing: reduction, site)
     } else {
       try group.exchangeShared(
-        operand.peers, range: slices[place.local], elementSize: operand.datatype.size, reducing: kernel,
+        operand.peers, range: slices[place.local], elementSize: operand.datatype.size, reducing: reduction,
         distributes: distributes, site)
     }
+  }
+
+  // MARK: Other collectives
+
+  /// Ranks on one host: through shared memory. Otherwise, and for what fills caches anyway, MPI's own.
+  func broadcast(_ start: UnsafeMutableRawPointer, byteCount: Int, from root: Int, _ site: CallSite) throws(MPIError) {
+    guard let group = wholeGroup, byteCount <= broadcastLimit else {
+      let bytes = UnsafeMutableRawBufferPointer(start: start, count: byteCount).bindMemory(to: UInt8.self)
+      return try channel.nativeBroadcast(bytes, from: root, site)
+    }
+    try group.broadcast(start, byteCount: byteCount, from: root, site)
+  }
+
+  private let broadcastLimit = Int.max
+
+  /// - Parameters:
+  ///   - values: all elements of this rank; left as they are.
+  ///   - count: how many; at least one.
+  ///   - part: where this rank's part of the result goes.
+  func reduceScatter(
+    _ values: UnsafeRawPointer, count: Int, _ datatype: Datatype, _ kind: ReduceKind,
+    into part: UnsafeMutableRawPointer, _ site: CallSite
+  ) throws(MPIError) {
+    let chunks = ChunkLayout(count: count, chunks: channel.size)
+    let own = chunks[channel.rank]
+    let size = datatype.size
+    let reduction = Reduction(datatype, kind, ranks: channel.size)
+    if let group = wholeGroup, count * size > group.smallLimit {
+      part.copyMemory(from: values + own.lowerBound * size, byteCount: own.count * size)
+      return try group.exchange(
+        depositing: values, own: part, target: nil, ranges: { chunks[$0] }, elementSize: size, reducing: reduction, site
+      )
+    }
+    // Everything is summed on a copy, of which the part is taken.
+    let copy = UnsafeMutableRawPointer.allocate(byteCount: count * size, alignment: 64)
+    defer { copy.deallocate() }
+    copy.copyMemory(from: values, byteCount: count * size)
+    if layout.hosts.count > 1, count * size > ringLimit {
+      let ranks = ranksByHost
+      try runOnce(
+        .ringReduceScatter(
+          rank: ranks.firstIndex(of: channel.rank)!, ranges: ranks.map { chunks[$0] },
+          segment: max(1, segmentLimit / size)), over: ranks, copy, size, reduction.kernel, site)
+      reduction.finish(copy + own.lowerBound * size, own.count)
+    } else {
+      try allreduce(
+        Operand(start: copy, count: count, datatype: datatype), kind, using: .automatic, wire: .full, site)
+    }
+    part.copyMemory(from: copy + own.lowerBound * size, byteCount: own.count * size)
+  }
+
+  /// Whether ``allgather`` is the faster for so many bytes in all; the same on every rank.
+  func gathers(_ byteCount: Int) -> Bool {
+    guard let group = wholeGroup else { return layout.hosts.count > 1 && byteCount > ringLimit }
+    return byteCount > group.smallLimit
+  }
+
+  /// - Parameters:
+  ///   - start: room for everybody's elements; this rank's are in their place.
+  ///   - counts: how many each rank has.
+  func allgather(
+    _ start: UnsafeMutableRawPointer, counts: [Int], elementSize: Int, _ site: CallSite
+  ) throws(MPIError) {
+    var end = 0
+    let ranges = counts.map { count in
+      defer { end += count }
+      return end..<(end + count)
+    }
+    if let group = wholeGroup {
+      return try group.exchange(
+        depositing: start, own: start + ranges[channel.rank].lowerBound * elementSize, target: start,
+        ranges: { ranges[$0] }, elementSize: elementSize, reducing: nil, site)
+    }
+    let ranks = ranksByHost
+    try runOnce(
+      .ringAllgather(
+        rank: ranks.firstIndex(of: channel.rank)!, ranges: ranks.map { ranges[$0] },
+        segment: max(1, segmentLimit / elementSize)), over: ranks, start, elementSize, .of(.uint8, .sum), site)
+  }
+
+  /// From here on a ring beats MPI's own between hosts, in bytes.
+  private let ringLimit = 128 << 10
+
+  // MARK: Schedules
+
+  private func runOnce(
+    _ schedule: Schedule, over ranks: [Int], _ start: UnsafeMutableRawPointer, _ elementSize: Int,
+    _ kernel: ReduceKernel, _ site: CallSite
+  ) throws(MPIError) {
+    try executor.run(
+      schedule, over: ranks, on: start, elementSize: elementSize, kernel: kernel, wire: .full, site)
   }
 
   /// Runs a schedule over some ranks, this one among them, on a part of the operand.
   private func run(
     _ kind: ScheduleKind, _ ranks: [Int], _ operand: Operand, _ range: Range<Int>, _ kernel: ReduceKernel,
-    _ site: CallSite
+    wire: WireFormat = .full, _ site: CallSite
   ) throws(MPIError) {
     guard ranks.count > 1 else { return }
     let size = operand.datatype.size
-    let segment = max(1, min(segmentLimit, countLimit) / size)
+    let segment = max(1, min(segmentLimit, countLimit) / (wire.elementSize ?? size))
     let position = ranks.firstIndex(of: channel.rank)!
     try executor.run(
       schedule(kind, position: position, size: ranks.count, count: range.count, segment: segment), over: ranks,
-      on: operand.start + range.lowerBound * size, elementSize: size, kernel: kernel, site)
+      on: operand.start + range.lowerBound * size, elementSize: size, kernel: kernel, wire: wire, site)
   }
 
   /// The longest message of our own, in bytes. Between hosts short enough to be sent without asking the receiver first
@@ -182,4 +317,30 @@ struct Operand {
   var peers = UnsafeBufferPointer<UnsafeMutableRawPointer>(start: nil, count: 0)
 
   var byteCount: Int { count * datatype.size }
+}
+
+/// What a reduction does with elements: combine them, and, for a mean, divide the sum.
+struct Reduction {
+  let kernel: ReduceKernel
+  /// What the combined elements are multiplied by in the end: 1, or one over the number of ranks.
+  let factor: Double
+
+  @inline(__always)
+  init(_ datatype: Datatype, _ kind: ReduceKind, ranks: Int) {
+    kernel = .of(datatype, kind)
+    factor = kind == .average ? 1 / Double(ranks) : 1
+  }
+
+  private init(kernel: ReduceKernel) {
+    self.kernel = kernel
+    self.factor = 1
+  }
+
+  /// The same, leaving the sum as it is.
+  var withoutFinish: Reduction { Reduction(kernel: kernel) }
+
+  @inline(__always)
+  func finish(_ elements: UnsafeMutableRawPointer, _ count: Int) {
+    if factor != 1 { kernel.scale(elements, count, factor) }
+  }
 }

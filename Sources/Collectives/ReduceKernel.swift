@@ -32,40 +32,39 @@ package struct ReduceKernel: Sendable {
       case .uint16: integer(UInt16.self, kind)
       case .uint32: integer(UInt32.self, kind)
       case .uint64: integer(UInt64.self, kind)
-      case .float where kind == .sum:
-        ReduceKernel(Sum<Float>.self) { mine, theirs, count, writesBack in
-          rt_take_sum_f32(
-            mine.assumingMemoryBound(to: Float.self), theirs.assumingMemoryBound(to: Float.self), Int64(count),
-            writesBack ? 1 : 0)
-        }
-      case .double where kind == .sum:
-        ReduceKernel(Sum<Double>.self) { mine, theirs, count, writesBack in
-          rt_take_sum_f64(
-            mine.assumingMemoryBound(to: Double.self), theirs.assumingMemoryBound(to: Double.self), Int64(count),
-            writesBack ? 1 : 0)
-        }
-      case .float: floatingPoint(Float.self, kind)
-      case .double: floatingPoint(Double.self, kind)
+      case .float: float(kind)
+      case .double: double(kind)
+      case .float16: float16(kind)
+      case .bfloat16: bfloat16(kind)
       }
     }
   }
 
-  /// `mine[i] = mine[i] ∘ theirs[i]` for elements that another core has just written, which become this core's; when
-  /// the last argument says so, also `theirs[i] = mine[i]`. Theirs start a cache line.
-  package let combineTaking: @Sendable (UnsafeMutableRawPointer, UnsafeMutableRawPointer, Int, Bool) -> Void
+  /// `mine[i] = (mine[i] ∘ theirs[i]) · factor` for elements that another core has just written, which become this
+  /// core's; then, if asked for, `theirs[i] = mine[i]`. Theirs start a cache line.
+  package let combineTaking: Taking
+  package typealias Taking =
+    @Sendable (
+      _ mine: UnsafeMutableRawPointer, _ theirs: UnsafeMutableRawPointer, _ count: Int, _ factor: Double,
+      _ writesBack: Bool
+    ) -> Void
 
-  /// - Parameter combineTaking: a loop that does all of that at once, where there is one.
+  /// `elements[i] = elements[i] · factor`; nothing for integers, of which no means are formed.
+  package let scale: @Sendable (UnsafeMutableRawPointer, Int, Double) -> Void
+
   private init<Operation: BinaryOperation>(
-    _: Operation.Type,
-    combineTaking: (@Sendable (UnsafeMutableRawPointer, UnsafeMutableRawPointer, Int, Bool) -> Void)? = nil
+    _: Operation.Type, scale: @escaping @Sendable (UnsafeMutableRawPointer, Int, Double) -> Void = { _, _, _ in },
+    combineTaking: Taking? = nil
   ) {
     typealias Element = Operation.Element
+    self.scale = scale
     self.combineTaking =
-      combineTaking ?? { mine, theirs, count, writesBack in
+      combineTaking ?? { mine, theirs, count, factor, writesBack in
         rt_take(theirs, Int64(count * MemoryLayout<Element>.stride))
         reduceElements(
           mine.assumingMemoryBound(to: Element.self), theirs.assumingMemoryBound(to: Element.self), count
         ) { Operation.apply($0, $1) }
+        if factor != 1 { scale(mine, count, factor) }
         if writesBack { theirs.copyMemory(from: mine, byteCount: count * MemoryLayout<Element>.stride) }
       }
     combine = { mine, theirs, count in
@@ -89,7 +88,8 @@ package struct ReduceKernel: Sendable {
   @inline(__always)
   private static func integer<Element: FixedWidthInteger>(_: Element.Type, _ kind: ReduceKind) -> ReduceKernel {
     switch kind {
-    case .sum: ReduceKernel(WrappingSum<Element>.self)
+    // `ReduceOperation` has the mean for floating-point numbers alone: its place in the table is never asked for.
+    case .sum, .average: ReduceKernel(WrappingSum<Element>.self)
     case .product: ReduceKernel(WrappingProduct<Element>.self)
     case .minimum: ReduceKernel(Minimum<Element>.self)
     case .maximum: ReduceKernel(Maximum<Element>.self)
@@ -102,15 +102,90 @@ package struct ReduceKernel: Sendable {
     }
   }
 
-  @inline(__always)
-  private static func floatingPoint<Element: BinaryFloatingPoint>(_: Element.Type, _ kind: ReduceKind) -> ReduceKernel {
-    switch kind {
-    case .product: ReduceKernel(Product<Element>.self)
-    case .minimum: ReduceKernel(Minimum<Element>.self)
-    case .maximum: ReduceKernel(Maximum<Element>.self)
+  private static func float(_ kind: ReduceKind) -> ReduceKernel {
+    floatingPoint(Float.self, kind) { mine, theirs, count, factor, writesBack in
+      rt_take_sum_f32(
+        mine.assumingMemoryBound(to: Float.self), theirs.assumingMemoryBound(to: Float.self), Int64(count),
+        Float(factor), writesBack ? 1 : 0)
+    }
+  }
+
+  private static func double(_ kind: ReduceKind) -> ReduceKernel {
+    floatingPoint(Double.self, kind) { mine, theirs, count, factor, writesBack in
+      rt_take_sum_f64(
+        mine.assumingMemoryBound(to: Double.self), theirs.assumingMemoryBound(to: Double.self), Int64(count), factor,
+        writesBack ? 1 : 0)
+    }
+  }
+
+  private static func floatingPoint<Element: BinaryFloatingPoint & Sendable>(
+    _: Element.Type, _ kind: ReduceKind, sumTaking: @escaping Taking
+  ) -> ReduceKernel {
+    let scale: @Sendable (UnsafeMutableRawPointer, Int, Double) -> Void = { elements, count, factor in
+      let elements = elements.assumingMemoryBound(to: Element.self)
+      let factor = Element(factor)
+      for index in 0..<count { elements[index] *= factor }
+    }
+    return switch kind {
+    case .product: ReduceKernel(Product<Element>.self, scale: scale)
+    case .minimum: ReduceKernel(Minimum<Element>.self, scale: scale)
+    case .maximum: ReduceKernel(Maximum<Element>.self, scale: scale)
     // `ReduceOperation` has the others for integers alone: their places in the table are never asked for.
-    case .sum, .logicalAnd, .logicalOr, .logicalXor, .bitwiseAnd, .bitwiseOr, .bitwiseXor:
-      ReduceKernel(Sum<Element>.self)
+    case .sum, .average, .logicalAnd, .logicalOr, .logicalXor, .bitwiseAnd, .bitwiseOr, .bitwiseXor:
+      ReduceKernel(Sum<Element>.self, scale: scale, combineTaking: sumTaking)
+    }
+  }
+
+  /// A loop in C over 16-bit numbers: result, first, second, count.
+  private typealias HalvesLoop =
+    @convention(c) (UnsafeMutablePointer<UInt16>?, UnsafePointer<UInt16>?, UnsafePointer<UInt16>?, Int64) -> Void
+
+  private static func float16(_ kind: ReduceKind) -> ReduceKernel {
+    let scale: @convention(c) (UnsafeMutablePointer<UInt16>?, Float, Int64) -> Void = rt_f16_scale
+    return switch kind {
+    case .product: ReduceKernel(halves: rt_f16_product, scale: scale)
+    case .minimum: ReduceKernel(halves: rt_f16_minimum, scale: scale)
+    case .maximum: ReduceKernel(halves: rt_f16_maximum, scale: scale)
+    default: ReduceKernel(halves: rt_f16_sum, scale: scale)
+    }
+  }
+
+  private static func bfloat16(_ kind: ReduceKind) -> ReduceKernel {
+    let scale: @convention(c) (UnsafeMutablePointer<UInt16>?, Float, Int64) -> Void = rt_bf16_scale
+    return switch kind {
+    case .product: ReduceKernel(halves: rt_bf16_product, scale: scale)
+    case .minimum: ReduceKernel(halves: rt_bf16_minimum, scale: scale)
+    case .maximum: ReduceKernel(halves: rt_bf16_maximum, scale: scale)
+    default: ReduceKernel(halves: rt_bf16_sum, scale: scale)
+    }
+  }
+
+  private init(
+    halves loop: @escaping HalvesLoop,
+    scale: @escaping @convention(c) (UnsafeMutablePointer<UInt16>?, Float, Int64) -> Void
+  ) {
+    combine = { mine, theirs, count in
+      let mine = mine.assumingMemoryBound(to: UInt16.self)
+      loop(mine, mine, theirs.assumingMemoryBound(to: UInt16.self), Int64(count))
+    }
+    combineReversed = { mine, theirs, count in
+      let mine = mine.assumingMemoryBound(to: UInt16.self)
+      loop(mine, theirs.assumingMemoryBound(to: UInt16.self), mine, Int64(count))
+    }
+    combineInto = { result, first, second, count in
+      loop(
+        result.assumingMemoryBound(to: UInt16.self), first.assumingMemoryBound(to: UInt16.self),
+        second.assumingMemoryBound(to: UInt16.self), Int64(count))
+    }
+    self.scale = { elements, count, factor in
+      scale(elements.assumingMemoryBound(to: UInt16.self), Float(factor), Int64(count))
+    }
+    combineTaking = { mine, theirs, count, factor, writesBack in
+      rt_take(theirs, Int64(count * 2))
+      let elements = mine.assumingMemoryBound(to: UInt16.self)
+      loop(elements, elements, theirs.assumingMemoryBound(to: UInt16.self), Int64(count))
+      if factor != 1 { scale(elements, Float(factor), Int64(count)) }
+      if writesBack { theirs.copyMemory(from: mine, byteCount: count * 2) }
     }
   }
 }

@@ -1,17 +1,18 @@
 import CMPI
 
-// MPI's own collectives. Every rank of the communicator must call the same one, in the same order.
+// MPI's own collectives. Every rank of the communicator must call the same one, in the same order. Those called
+// `native…` have a front in the module `Collectives`, which knows faster ways.
 //
 // Where the lengths differ from rank to rank they are exchanged first, so that no caller computes counts.
 
 extension Communicator {
   // MARK: Barrier
 
-  /// Returns when every rank has called it.
+  /// MPI's own barrier.
   ///
   /// The corresponding C function is `MPI_Barrier`.
-  public func barrier(file: StaticString = #fileID, line: UInt = #line) throws(MPIError) {
-    try check(MPI_Barrier(handle), "MPI_Barrier", CallSite(file, line))
+  package func nativeBarrier(_ site: CallSite) throws(MPIError) {
+    try check(MPI_Barrier(handle), "MPI_Barrier", site)
   }
 
   /// Announces this rank; the request completes when every rank has.
@@ -25,45 +26,15 @@ extension Communicator {
 
   // MARK: Broadcast
 
-  /// Copies the root's `buffer` into everybody's.
-  ///
-  /// - Parameters:
-  ///   - buffer: the same number of elements on every rank.
-  ///   - root: the rank that has the values.
+  /// MPI's own broadcast.
   ///
   /// The corresponding C function is `MPI_Bcast`.
-  public func broadcast<Element: MPIElement>(
-    _ buffer: UnsafeMutableBufferPointer<Element>, from root: Int, file: StaticString = #fileID, line: UInt = #line
+  package func nativeBroadcast<Element: MPIElement>(
+    _ buffer: UnsafeMutableBufferPointer<Element>, from root: Int, _ site: CallSite
   ) throws(MPIError) {
-    let site = CallSite(file, line)
     try requireRank(root, "MPI_Bcast", site)
     try inPieces(buffer) { (start, length) throws(MPIError) in
       try check(MPI_Bcast(start, length, Element.datatype.handle, Int32(root), handle), "MPI_Bcast", site)
-    }
-  }
-
-  /// Copies the root's span into everybody's. The same number of elements on every rank.
-  ///
-  /// The corresponding C function is `MPI_Bcast`.
-  public func broadcast<Element: MPIElement>(
-    _ span: inout MutableSpan<Element>, from root: Int, file: StaticString = #fileID, line: UInt = #line
-  ) throws(MPIError) {
-    try span.withUnsafeMutableBufferPointer { (buffer) throws(MPIError) in
-      try broadcast(buffer, from: root, file: file, line: line)
-    }
-  }
-
-  /// Makes every rank's array equal to the root's, its length included.
-  ///
-  /// The corresponding C function is `MPI_Bcast`.
-  public func broadcast<Element: MPIElement>(
-    _ values: inout [Element], from root: Int, file: StaticString = #fileID, line: UInt = #line
-  ) throws(MPIError) {
-    var count = values.count
-    try broadcast(&count, from: root, file: file, line: line)
-    if rank != root, values.count != count { values = Array(repeating: .zero, count: count) }
-    try values.withUnsafeMutableBufferPointer { (buffer) throws(MPIError) in
-      try broadcast(buffer, from: root, file: file, line: line)
     }
   }
 
@@ -85,7 +56,12 @@ extension Communicator {
     _ text: inout String, from root: Int, file: StaticString = #fileID, line: UInt = #line
   ) throws(MPIError) {
     var bytes = Array(text.utf8)
-    try broadcast(&bytes, from: root, file: file, line: line)
+    var count = bytes.count
+    try broadcast(&count, from: root, file: file, line: line)
+    if rank != root { bytes = Array(repeating: 0, count: count) }
+    try bytes.withUnsafeMutableBufferPointer { (buffer) throws(MPIError) in
+      try nativeBroadcast(buffer, from: root, CallSite(file, line))
+    }
     text = String(decoding: bytes, as: UTF8.self)
   }
 
@@ -113,7 +89,7 @@ extension Communicator {
   ///   - root: the rank that gets the result.
   ///
   /// The corresponding C function is `MPI_Reduce`.
-  public func reduce<Element: MPIElement>(
+  public func reduce<Element: MPINumeric>(
     _ buffer: UnsafeMutableBufferPointer<Element>, _ operation: ReduceOperation<Element> = .sum, to root: Int,
     file: StaticString = #fileID, line: UInt = #line
   ) throws(MPIError) {
@@ -127,12 +103,13 @@ extension Communicator {
         : MPI_Reduce(start, nil, length, Element.datatype.handle, operation.kind.handle, Int32(root), handle)
       try check(code, "MPI_Reduce", site)
     }
+    if operation.kind == .average, rank == root { divide(buffer, by: size) }
   }
 
   /// Combines the ranks' arrays element by element; the result replaces the root's. The others' stay as they are.
   ///
   /// The corresponding C function is `MPI_Reduce`.
-  public func reduce<Element: MPIElement>(
+  public func reduce<Element: MPINumeric>(
     _ values: inout [Element], _ operation: ReduceOperation<Element> = .sum, to root: Int,
     file: StaticString = #fileID, line: UInt = #line
   ) throws(MPIError) {
@@ -160,60 +137,27 @@ extension Communicator {
   /// Starts an allreduce of a copy of `values`. Waiting returns the result.
   ///
   /// The corresponding C function is `MPI_Iallreduce`.
-  public func immediateAllreduce<Element: MPIElement>(
+  public func immediateAllreduce<Element: MPINumeric>(
     _ values: [Element], _ operation: ReduceOperation<Element> = .sum, file: StaticString = #fileID,
     line: UInt = #line
   ) throws(MPIError) -> Request<Element> {
-    try started(ownedBuffer(values), splitLengths(values.count), "MPI_Iallreduce", CallSite(file, line)) {
+    try requireNoMean(operation.kind, "MPI_Iallreduce", CallSite(file, line))
+    return try started(ownedBuffer(values), splitLengths(values.count), "MPI_Iallreduce", CallSite(file, line)) {
       start, length, request in
       MPI_Iallreduce(
         cmpi_in_place(), start, length, Element.datatype.handle, operation.kind.handle, self.handle, request)
     }
   }
 
-  /// Combines the ranks' arrays element by element and returns this rank's part of the result: nearly equal parts in
-  /// the order of the ranks, the first ones being the longer.
-  ///
-  /// - Parameter values: the same number of elements on every rank.
-  ///
-  /// The corresponding C function is `MPI_Reduce_scatter`.
-  public func reduceScatter<Element: MPIElement>(
-    _ values: [Element], _ operation: ReduceOperation<Element> = .sum, file: StaticString = #fileID,
-    line: UInt = #line
-  ) throws(MPIError) -> [Element] {
-    let site = CallSite(file, line)
-    let counts = (0..<size).map { partRange($0, of: values.count).count }
-    if values.count <= countLimit {
-      return try newArray(count: counts[rank]) { (result: UnsafeMutableBufferPointer<Element>) throws(MPIError) in
-        try withBuffer(values) { (source) throws(MPIError) in
-          try check(
-            MPI_Reduce_scatter(
-              source.baseAddress, result.baseAddress, counts.map(Int32.init), Element.datatype.handle,
-              operation.kind.handle, handle), "MPI_Reduce_scatter", site)
-        }
-      }
-    }
-    // The counts and their sum must fit an Int32: beyond that, part by part.
-    var all = values
-    var mine: [Element] = []
-    try all.withUnsafeMutableBufferPointer { (buffer) throws(MPIError) in
-      for owner in 0..<size {
-        let part = UnsafeMutableBufferPointer(rebasing: buffer[partRange(owner, of: buffer.count)])
-        try reduce(part, operation, to: owner, file: file, line: line)
-        if owner == rank { mine = Array(part) }
-      }
-    }
-    return mine
-  }
-
   /// Replaces the array by the combination of those of ranks 0 … this one.
   ///
   /// The corresponding C function is `MPI_Scan`.
-  public func scan<Element: MPIElement>(
+  public func scan<Element: MPINumeric>(
     _ values: inout [Element], _ operation: ReduceOperation<Element> = .sum, file: StaticString = #fileID,
     line: UInt = #line
   ) throws(MPIError) {
     let site = CallSite(file, line)
+    try requireNoMean(operation.kind, "MPI_Scan", site)
     try values.withUnsafeMutableBufferPointer { (buffer) throws(MPIError) in
       try inPieces(buffer) { (start, length) throws(MPIError) in
         try check(
@@ -226,11 +170,12 @@ extension Communicator {
   /// Replaces the array by the combination of those of ranks 0 ..< this one. Rank 0 keeps its own.
   ///
   /// The corresponding C function is `MPI_Exscan`.
-  public func exscan<Element: MPIElement>(
+  public func exscan<Element: MPINumeric>(
     _ values: inout [Element], _ operation: ReduceOperation<Element> = .sum, file: StaticString = #fileID,
     line: UInt = #line
   ) throws(MPIError) {
     let site = CallSite(file, line)
+    try requireNoMean(operation.kind, "MPI_Exscan", site)
     let kept = rank == 0 ? values : []
     try values.withUnsafeMutableBufferPointer { (buffer) throws(MPIError) in
       try inPieces(buffer) { (start, length) throws(MPIError) in
@@ -373,14 +318,12 @@ extension Communicator {
     }
   }
 
-  /// Joins the ranks' arrays, in the order of the ranks, on every rank; they may differ in length.
+  /// MPI's own allgather of arrays of the given lengths.
   ///
-  /// The corresponding C functions are `MPI_Allgather` and `MPI_Allgatherv`.
-  public func allgather<Element: MPIElement>(
-    _ values: [Element], file: StaticString = #fileID, line: UInt = #line
-  ) throws(MPIError) -> [Element] {
-    let site = CallSite(file, line)
-    let counts = try allgather(values.count, file: file, line: line)
+  /// The corresponding C function is `MPI_Allgatherv`.
+  package func nativeAllgather<Element: MPIElement>(_ values: [Element], counts: [Int], _ site: CallSite)
+    throws(MPIError) -> [Element]
+  {
     let total = counts.reduce(0, +)
     return try newArray(count: total) { (result: UnsafeMutableBufferPointer<Element>) throws(MPIError) in
       try withBuffer(values) { (source) throws(MPIError) in
@@ -395,7 +338,7 @@ extension Communicator {
           for owner in 0..<size {
             let part = UnsafeMutableBufferPointer(rebasing: result[starts[owner]..<(starts[owner] + counts[owner])])
             if owner == rank { _ = part.update(from: source) }
-            try broadcast(part, from: owner, file: file, line: line)
+            try nativeBroadcast(part, from: owner, site)
           }
         }
       }
@@ -445,10 +388,24 @@ extension Communicator {
     return (0..<size).map { Array(joined[starts[$0]..<(starts[$0] + received[$0])]) }
   }
 
+  /// Makes a mean of a sum.
+  private func divide<Element: MPIElement>(_ buffer: UnsafeMutableBufferPointer<Element>, by count: Int) {
+    if let floats = buffer as? UnsafeMutableBufferPointer<Float> {
+      for index in floats.indices { floats[index] *= 1 / Float(count) }
+    } else if let doubles = buffer as? UnsafeMutableBufferPointer<Double> {
+      for index in doubles.indices { doubles[index] *= 1 / Double(count) }
+    }
+  }
+
+  /// Prefixes have no mean that anybody asks for.
+  private func requireNoMean(_ kind: ReduceKind, _ function: StaticString, _ site: CallSite) throws(MPIError) {
+    try require(kind != .average, "there is no average here: sum, and divide", function, site)
+  }
+
   // MARK: Parts
 
   /// This rank's or another's share of `count` elements: the first `count % size` ranks have one more.
-  func partRange(_ index: Int, of count: Int) -> Range<Int> {
+  package func partRange(_ index: Int, of count: Int) -> Range<Int> {
     let (quotient, remainder) = count.quotientAndRemainder(dividingBy: size)
     let lower = index * quotient + min(index, remainder)
     return lower..<(lower + quotient + (index < remainder ? 1 : 0))

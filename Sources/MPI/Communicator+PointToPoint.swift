@@ -289,15 +289,14 @@ package struct PendingTransfer {
 // MARK: Memory
 
 /// `withUnsafeBufferPointer` with a typed error.
-@inline(__always)
-func withBuffer<Element, Result>(
+package func withBuffer<Element, Result>(
   _ values: [Element], _ body: (UnsafeBufferPointer<Element>) throws(MPIError) -> Result
 ) throws(MPIError) -> Result {
   try values.withUnsafeBufferPointer(body)
 }
 
 /// An array of `count` elements that `fill` writes.
-func newArray<Element: MPIElement>(
+package func newArray<Element: MPIElement>(
   count: Int, _ fill: (UnsafeMutableBufferPointer<Element>) throws(MPIError) -> Void
 ) throws(MPIError) -> [Element] {
   var failure: MPIError?

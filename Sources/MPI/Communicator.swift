@@ -82,7 +82,7 @@ public final class Communicator {
     if !condition { throw MPIError(argument: message(), function, rank: rank, site) }
   }
 
-  func requireRank(_ other: Int, _ function: StaticString, _ site: CallSite) throws(MPIError) {
+  package func requireRank(_ other: Int, _ function: StaticString, _ site: CallSite) throws(MPIError) {
     try require(other >= 0 && other < size, "there is no rank \(other) among \(size)", function, site)
   }
 }

@@ -2,13 +2,13 @@ import CMPI
 
 /// The element types that MPI knows how to reduce, as a value: what a message is made of.
 public enum Datatype: UInt8, Sendable, CaseIterable {
-  case int8, int16, int32, int64, uint8, uint16, uint32, uint64, float, double
+  case int8, int16, int32, int64, uint8, uint16, uint32, uint64, float, double, float16, bfloat16
 
   /// Bytes of one element.
   public var size: Int {
     switch self {
     case .int8, .uint8: 1
-    case .int16, .uint16: 2
+    case .int16, .uint16, .float16, .bfloat16: 2
     case .int32, .uint32, .float: 4
     case .int64, .uint64, .double: 8
     }
@@ -26,8 +26,13 @@ public enum Datatype: UInt8, Sendable, CaseIterable {
     case .uint64: cmpi_uint64()
     case .float: cmpi_float()
     case .double: cmpi_double()
+    // MPI 4.1 has no name for these: it moves them as bits, and our own collectives reduce them.
+    case .float16, .bfloat16: cmpi_uint16()
     }
   }
+
+  /// Whether MPI can reduce it.
+  package var isNative: Bool { self != .float16 && self != .bfloat16 }
 }
 
 /// A type whose values travel in MPI messages.
@@ -38,8 +43,14 @@ public protocol MPIElement: BitwiseCopyable, Sendable {
   static var zero: Self { get }
 }
 
+/// A type that MPI itself can reduce.
+public protocol MPINumeric: MPIElement {}
+
+/// A type of which means can be formed.
+public protocol MPIFloatingPoint: MPIElement {}
+
 /// An integer that travels in MPI messages: bitwise and logical operations apply to these alone.
-public protocol MPIInteger: MPIElement, FixedWidthInteger {}
+public protocol MPIInteger: MPINumeric, FixedWidthInteger {}
 
 extension Int8: MPIInteger { public static var datatype: Datatype { .int8 } }
 extension Int16: MPIInteger { public static var datatype: Datatype { .int16 } }
@@ -51,5 +62,7 @@ extension UInt32: MPIInteger { public static var datatype: Datatype { .uint32 } 
 extension UInt64: MPIInteger { public static var datatype: Datatype { .uint64 } }
 extension Int: MPIInteger { public static var datatype: Datatype { .int64 } }
 extension UInt: MPIInteger { public static var datatype: Datatype { .uint64 } }
-extension Float: MPIElement { public static var datatype: Datatype { .float } }
-extension Double: MPIElement { public static var datatype: Datatype { .double } }
+extension Float: MPINumeric, MPIFloatingPoint { public static var datatype: Datatype { .float } }
+extension Double: MPINumeric, MPIFloatingPoint { public static var datatype: Datatype { .double } }
+extension Float16: MPIFloatingPoint { public static var datatype: Datatype { .float16 } }
+extension BFloat16: MPIFloatingPoint { public static var datatype: Datatype { .bfloat16 } }

@@ -15,6 +15,12 @@ public struct ReduceOperation<Element: MPIElement>: Sendable, Equatable {
   public static var maximum: Self { Self(kind: .maximum) }
 }
 
+extension ReduceOperation where Element: MPIFloatingPoint {
+  /// The mean over the ranks: the sum, times one over their number. For allreduce, reduce and reduceScatter; MPI has no
+  /// such operation.
+  public static var average: Self { Self(kind: .average) }
+}
+
 extension ReduceOperation where Element: MPIInteger {
   /// `MPI_LAND`: 1 when every element is non-zero, else 0.
   public static var logicalAnd: Self { Self(kind: .logicalAnd) }
@@ -34,10 +40,14 @@ extension ReduceOperation where Element: MPIInteger {
 package enum ReduceKind: UInt8, Sendable, CaseIterable {
   case sum, product, minimum, maximum
   case logicalAnd, logicalOr, logicalXor, bitwiseAnd, bitwiseOr, bitwiseXor
+  case average
+
+  /// What MPI does for it: a mean starts as a sum.
+  package var native: ReduceKind { self == .average ? .sum : self }
 
   var handle: MPI_Op {
     switch self {
-    case .sum: cmpi_sum()
+    case .sum, .average: cmpi_sum()
     case .product: cmpi_product()
     case .minimum: cmpi_minimum()
     case .maximum: cmpi_maximum()

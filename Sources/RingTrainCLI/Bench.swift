@@ -17,20 +17,27 @@ struct BenchAllreduce: ParsableCommand {
       link. Buffers get new values before each iteration, and all results are checked.
       """)
 
-  @Option(name: [.customShort("b"), .long], help: "Smallest size in bytes; K, M and G mean 2¹⁰, 2²⁰ and 2³⁰.")
+  @Option(
+    name: [.customShort("b"), .long],
+    help: ArgumentHelp("Smallest size; K, M and G stand for 2¹⁰, 2²⁰ and 2³⁰.", valueName: "bytes"))
   var minimum = ByteCount(bytes: 4)
 
-  @Option(name: [.customShort("e"), .long], help: "Largest size.")
+  @Option(name: [.customShort("e"), .long], help: ArgumentHelp("Largest size.", valueName: "bytes"))
   var maximum = ByteCount(bytes: 64 << 20)
 
-  @Option(name: [.customShort("f"), .long], help: "What a size is multiplied by for the next one.")
+  @Option(
+    name: [.customShort("f"), .long], help: ArgumentHelp("Each size is this many times the one before.", valueName: "n")
+  )
   var factor = 4
 
   @Option(
-    name: [.customShort("n"), .long], help: "Iterations; fewer from 1M on, so that large sizes don't take for ever.")
+    name: [.customShort("n"), .long],
+    help: ArgumentHelp(
+      "Iterations; fewer from 1M on, so that large sizes don't take for ever.", valueName: "n"))
   var iterations = 100
 
-  @Option(name: [.customShort("w"), .long], help: "Iterations before, that don't count.")
+  @Option(
+    name: [.customShort("w"), .long], help: ArgumentHelp("Iterations before those that count.", valueName: "n"))
   var warmup = 10
 
   @Option(name: [.customShort("t"), .customLong("type")], help: "The type of the elements.")
@@ -47,7 +54,7 @@ struct BenchAllreduce: ParsableCommand {
 
   @Option(
     help: ArgumentHelp(
-      "Kinds of memory that are reduced, separated by commas: ordinary, shared (by the ranks of a host).",
+      "Kinds of memory that are reduced, separated by commas: ordinary, shared (by the ranks of a host); default: ordinary.",
       valueName: "a,b"), transform: commaSeparated)
   var buffers: [BenchmarkBuffers] = [.ordinary]
 

@@ -3,7 +3,7 @@ import RingTrain
 
 struct Evaluate: ParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Says how good saved weights are on some rows.",
+    abstract: "Tests saved weights: loss and accuracy, or R², on rows of data.",
     discussion: "The rows are scaled as those that the weights were trained on.")
 
   @Option(help: ArgumentHelp("A file that ringtrain train --save wrote.", valueName: "path"))

@@ -69,6 +69,9 @@ extension Double {
   /// To so many digits behind the point.
   func formatted(_ digits: Int) -> String { String(format: "%.\(digits)f", self) }
 
+  /// Seconds for people: 1.23 s, or 4.5 ms where that says more.
+  var duration: String { self < 1 ? "\((self * 1e3).formatted(1)) ms" : "\(formatted(2)) s" }
+
   /// To four significant digits, be it large or small: for losses.
   var brief: String { String(format: "%.4g", self) }
 }

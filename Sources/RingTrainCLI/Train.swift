@@ -52,7 +52,7 @@ struct Train: ParsableCommand {
 
   @Option(
     parsing: .unconditional,
-    help: ArgumentHelp("From where on huber and epsilon-insensitive count an error.", valueName: "x"))
+    help: ArgumentHelp("Up to here huber squares an error, and epsilon-insensitive ignores it.", valueName: "x"))
   var epsilon = 0.1
 
   @Flag(name: .customLong("no-intercept"), help: "Leaves the bias out.")
@@ -66,16 +66,17 @@ struct Train: ParsableCommand {
 
   @Option(
     parsing: .unconditional,
-    help: ArgumentHelp("Most times to go through the rows (default: by the data; gd: 100).", valueName: "n"))
+    help: ArgumentHelp("Passes over the rows, at most (default: depends on the data; gd: 100).", valueName: "n"))
   var epochs: Int?
 
   @Option(
     parsing: .unconditional,
-    help: ArgumentHelp("Rows in a step of sgd, of all ranks together (default: by the data).", valueName: "n"))
+    help: ArgumentHelp("Rows in a step of sgd, of all ranks together (default: depends on the data).", valueName: "n"))
   var batch: Int?
 
   @Option(
-    parsing: .unconditional, help: ArgumentHelp("The first learning rate (default: by the data).", valueName: "x"))
+    parsing: .unconditional,
+    help: ArgumentHelp("The first learning rate (default: depends on the data).", valueName: "x"))
   var learningRate: Double?
 
   @Option(help: "How the learning rate changes (default: cosine; gd: constant).")
@@ -86,10 +87,12 @@ struct Train: ParsableCommand {
 
   @Option(
     parsing: .unconditional,
-    help: ArgumentHelp("Steps after which step lowers the rate (default: a third of all).", valueName: "n"))
+    help: ArgumentHelp(
+      "Steps after which the step schedule lowers the rate, again and again (default: a third of all).", valueName: "n")
+  )
   var stepEvery: Int?
 
-  @Option(parsing: .unconditional, help: ArgumentHelp("What step multiplies the rate by.", valueName: "x"))
+  @Option(parsing: .unconditional, help: ArgumentHelp("What the step schedule multiplies the rate by.", valueName: "x"))
   var stepFactor = 0.1
 
   @Option(parsing: .unconditional, help: ArgumentHelp("The rate that cosine ends with.", valueName: "x"))
@@ -100,13 +103,15 @@ struct Train: ParsableCommand {
     help: ArgumentHelp("Steps in which the rate rises to the schedule's first.", valueName: "n"))
   var warmUp = 0
 
-  @Option(parsing: .unconditional, help: ArgumentHelp("How much of a step lasts into the next one.", valueName: "x"))
+  @Option(
+    parsing: .unconditional, help: ArgumentHelp("The share of each step that is added to the next one.", valueName: "x")
+  )
   var momentum = 0.0
 
   @Flag(help: "Nesterov's kind of momentum.")
   var nesterov = false
 
-  @Option(help: "What large weights cost.")
+  @Option(help: "What large weights add to the loss; its factor is --alpha.")
   var penalty: PenaltyKind = .none
 
   @Option(
@@ -124,7 +129,9 @@ struct Train: ParsableCommand {
         + "schedule and early stopping; else never).", valueName: "x"))
   var tol: Double?
 
-  @Option(parsing: .unconditional, help: ArgumentHelp("Epochs (gd: steps) that --tol endures.", valueName: "n"))
+  @Option(
+    parsing: .unconditional,
+    help: ArgumentHelp("Epochs (gd: steps) in a row without such progress before --tol acts.", valueName: "n"))
   var patience = 5
 
   @Option(

@@ -260,11 +260,11 @@ struct TrainingRun<Scalar: TrainingScalar & MPIElement> {
       print("train  \(scores.train.summary)")
       if let test = scores.test { print("test   \(test.summary)") }
       print(
-        "\(totals.samples.grouped) samples in \(totals.steps.grouped) steps, \(totals.seconds.formatted(2)) s: "
+        "\(totals.samples.grouped) samples in \(totals.steps.grouped) steps, \(totals.seconds.duration): "
           + "\(Int(totals.samplesPerSecond).grouped) samples/s")
       print(
-        "compute \(totals.compute.formatted(2)) s, communication \(totals.communication.formatted(2)) s, "
-          + "waiting \(totals.waiting.formatted(2)) s (median over \(world.size) rank\(world.size == 1 ? "" : "s") on "
+        "compute \(totals.compute.duration), communication \(totals.communication.duration), "
+          + "waiting \(totals.waiting.duration) (median over \(world.size) rank\(world.size == 1 ? "" : "s") on "
           + "\(hosts) host\(hosts == 1 ? "" : "s"))")
       if let path = options.save { print("saved to \(path)") }
     }

@@ -43,7 +43,9 @@ import Testing
       (.bitwiseXor, { $0 ^ $1 }),
     ]
     #expect(Set(expected.map(\.0)) == Set(ReduceKind.allCases))
-    for (kind, combine) in expected { check(ReduceKernel.of(type.datatype, kind), values, "\(kind) of \(type)", combine) }
+    for (kind, combine) in expected {
+      check(ReduceKernel.of(type.datatype, kind), values, "\(kind) of \(type)", combine)
+    }
   }
 
   private func check<T: MPIElement & BinaryFloatingPoint>(_ type: T.Type, _ values: [T]) {
@@ -51,7 +53,9 @@ import Testing
       (.sum, { $0 + $1 }), (.product, { $0 * $1 }), (.minimum, { $1 < $0 ? $1 : $0 }),
       (.maximum, { $0 < $1 ? $1 : $0 }),
     ]
-    for (kind, combine) in expected { check(ReduceKernel.of(type.datatype, kind), values, "\(kind) of \(type)", combine) }
+    for (kind, combine) in expected {
+      check(ReduceKernel.of(type.datatype, kind), values, "\(kind) of \(type)", combine)
+    }
   }
 
   /// Every pair of values, often enough for vector loops and their remainders.

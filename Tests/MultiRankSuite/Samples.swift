@@ -1,7 +1,7 @@
 import MPI
 
 /// An element type, with values and the operations that it has.
-protocol Sample: MPIElement, Numeric, Comparable {
+protocol Sample: MPINumeric, Numeric, Comparable {
   /// A value that only `seed` decides. Any few of them can be summed or multiplied in any order without rounding.
   static func sample(_ seed: Int) -> Self
   static var operations: [NamedOperation<Self>] { get }

@@ -7,7 +7,7 @@
 import MPI
 
 let groups =
-  pointToPointCases + collectiveCases + splitCases + errorCases + interferenceCases + allreduceCases + shardCases
+  pointToPointCases + collectiveCases + splitCases + errorCases + interferenceCases + allreduceCases + sharedCases + shardCases
   + trainerCases + parityCases
 
 let wanted = CommandLine.arguments.dropFirst()

@@ -79,7 +79,7 @@ public enum Launcher {
   }
 
   /// The package's executables lie next to the one that runs the tests.
-  static func path(of executable: String) -> String {
+  public static func path(of executable: String) -> String {
     if executable.contains("/") { return executable }
     let tests = try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
     return URL(filePath: tests ?? CommandLine.arguments[0]).deletingLastPathComponent()

@@ -1,7 +1,9 @@
-#!/bin/sh
+#!/usr/bin/env bash
 # Builds this package, which depends on RingTrain by path, and trains its model at 2 ranks (or as many as are given).
-set -eu
+set -euo pipefail
 cd "$(dirname "$0")"
+source ../setup.sh
+
+setup
 swift build -c release
-[ "$(id -u)" = 0 ] && export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-exec mpirun --oversubscribe -np "${1:-2}" "$(swift build -c release --show-bin-path)/own-model"
+mpirun --oversubscribe -np "${1:-2}" "$(swift build -c release --show-bin-path)/own-model"

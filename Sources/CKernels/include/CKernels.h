@@ -80,13 +80,28 @@ static inline void rt_take(void *start, int64_t count) {
   }
 }
 
-// mine += theirs, whose lines are taken ahead of the sum; with `writes_back` also theirs = mine. `theirs` starts a line.
-void rt_take_sum_f32(float *mine, float *theirs, int64_t count, int writes_back);
-void rt_take_sum_f64(double *mine, double *theirs, int64_t count, int writes_back);
+// mine = (mine + theirs) · factor, the lines of theirs being taken ahead of the sum; with `writes_back` also theirs = mine.
+// `theirs` starts a line.
+void rt_take_sum_f32(float *mine, float *theirs, int64_t count, float factor, int writes_back);
+void rt_take_sum_f64(double *mine, double *theirs, int64_t count, double factor, int writes_back);
 
 // Copies `size` bytes whose lines are taken ahead of the copy. `source` starts a line. With `streams` the copy goes past
 // the caches: for one that doesn't fit them.
 void rt_take_copy(void *destination, void *source, int64_t size, int streams);
+
+// 16-bit numbers as their bits: bfloat16 (the upper half of a float) and IEEE half precision. Computed in float, rounded
+// once. The result may be one of the operands.
+void rt_bf16_pack(uint16_t *packed, const float *values, int64_t count);
+void rt_bf16_unpack(float *values, const uint16_t *packed, int64_t count);
+#define RT_DECLARE_HALVES(TYPE)                                                                                        \
+  void rt_##TYPE##_sum(uint16_t *result, const uint16_t *first, const uint16_t *second, int64_t count);                \
+  void rt_##TYPE##_product(uint16_t *result, const uint16_t *first, const uint16_t *second, int64_t count);            \
+  void rt_##TYPE##_minimum(uint16_t *result, const uint16_t *first, const uint16_t *second, int64_t count);            \
+  void rt_##TYPE##_maximum(uint16_t *result, const uint16_t *first, const uint16_t *second, int64_t count);            \
+  void rt_##TYPE##_scale(uint16_t *values, float factor, int64_t count);
+RT_DECLARE_HALVES(bf16)
+RT_DECLARE_HALVES(f16)
+#undef RT_DECLARE_HALVES
 
 // Tells the core that this is a loop which waits for another core.
 static inline void rt_spin_hint(void) {

@@ -42,6 +42,9 @@ final class HostGroup {
   private var barriers: UInt64 = 0
   private var smalls: UInt64 = 0
   private var blocks: UInt64 = 0
+  /// Whether this rank was the root of a broadcast since it last used its slots, and up to which block.
+  private var hasReaders = false
+  private var lastBroadcast: UInt64 = 0
 
   /// - Returns: `nil`, on every rank, where they can't share memory.
   static func make(over host: Communicator, waiting: Waiting) throws(MPIError) -> HostGroup? {
@@ -72,9 +75,7 @@ final class HostGroup {
   func barrier(_ site: CallSite) throws(MPIError) {
     barriers += 1
     counter(index, Offset.barrier).store(barriers, ordering: .releasing)
-    for rank in 0..<size where rank != index {
-      try waiting.wait(for: counter(rank, Offset.barrier), toReach: barriers, site)
-    }
+    try waitForAll(Offset.barrier, toReach: barriers, site)
   }
 
   // MARK: Ordinary memory
@@ -107,12 +108,14 @@ final class HostGroup {
   /// alone. Slots alternate between two parities: while the one is reduced, the other is filled.
   ///
   /// - Parameters:
-  ///   - ranges: each rank's elements; the same on every rank.
-  ///   - kernel: how they are reduced; `nil` leaves them as they are.
-  ///   - distributes: whether everybody gets everybody's range.
+  ///   - source: this rank's elements, that the others reduce.
+  ///   - own: this rank's range, as this rank has it; the sum of it afterwards.
+  ///   - target: where everybody's range goes, this rank's being in its place already; `nil` if nobody gets the others'.
+  ///   - ranges: each rank's elements in source and target; the same on every rank.
+  ///   - reduction: how they are reduced; `nil` leaves them as they are.
   func exchange(
-    _ buffer: UnsafeMutableRawPointer, ranges: (Int) -> Range<Int>, elementSize: Int, reducing kernel: ReduceKernel?,
-    distributes: Bool, _ site: CallSite
+    depositing source: UnsafeRawPointer, own: UnsafeMutableRawPointer, target: UnsafeMutableRawPointer?,
+    ranges: (Int) -> Range<Int>, elementSize: Int, reducing reduction: Reduction?, _ site: CallSite
   ) throws(MPIError) {
     let shareBytes = (Self.slotBytes / size) & ~63
     let share = shareBytes / elementSize
@@ -135,39 +138,85 @@ final class HostGroup {
     }
     /// Without a reduction there is nothing to deposit, but the counter still says that the slots are free.
     func deposit(_ block: Int) {
-      if kernel != nil {
+      if reduction != nil {
         for rank in 0..<size where rank != index {
           let part = part(rank, block)
           slot(of: index, for: rank, block).copyMemory(
-            from: buffer + part.lowerBound * elementSize, byteCount: part.count * elementSize)
+            from: source + part.lowerBound * elementSize, byteCount: part.count * elementSize)
         }
       }
       counter(index, Offset.deposited).store(first + UInt64(block), ordering: .releasing)
     }
 
-    if blockCount > 0 { deposit(0) }
+    guard blockCount > 0 else { return }
+    try waitForReaders(site)
+    deposit(0)
     for block in 0..<blockCount {
       if block + 1 < blockCount { deposit(block + 1) }
-      for rank in 0..<size where rank != index {
-        try waiting.wait(for: counter(rank, Offset.deposited), toReach: first + UInt64(block), site)
-      }
-      let own = part(index, block)
-      for start in stride(from: 0, to: own.count, by: piece) {
-        let (skipped, length) = (start * elementSize, min(piece, own.count - start))
+      try waitForAll(Offset.deposited, toReach: first + UInt64(block), site)
+      let length = part(index, block).count
+      for start in stride(from: 0, to: length, by: piece) {
+        let (skipped, length) = (start * elementSize, min(piece, length - start))
         combine(
-          buffer + (own.lowerBound * elementSize + skipped), { slot(of: $0, for: index, block) + skipped }, length,
-          elementSize, kernel, writesBack: distributes)
+          own + (block * share * elementSize + skipped), { slot(of: $0, for: index, block) + skipped }, length,
+          elementSize, reduction, writesBack: target != nil)
       }
       counter(index, Offset.reduced).store(first + UInt64(block), ordering: .releasing)
       for step in 1..<size {
         let rank = (index + step) % size
         try waiting.wait(for: counter(rank, Offset.reduced), toReach: first + UInt64(block), site)
-        guard distributes else { continue }
+        guard let target else { continue }
         let (part, sums) = (part(rank, block), slot(of: index, for: rank, block))
         rt_take_copy(
-          buffer + part.lowerBound * elementSize, sums, Int64(part.count * elementSize), streams ? 1 : 0)
+          target + part.lowerBound * elementSize, sums, Int64(part.count * elementSize), streams ? 1 : 0)
       }
     }
+  }
+
+  /// The root's bytes to everybody, block by block through the root's slots.
+  ///
+  /// Blocks alternate between two parities. The root overwrites one after everybody has read it; of the last ones it
+  /// makes sure only before it uses its slots again.
+  func broadcast(_ buffer: UnsafeMutableRawPointer, byteCount: Int, from root: Int, _ site: CallSite) throws(MPIError) {
+    // Several short blocks rather than one long one: writing and reading overlap.
+    let length = min(Self.slotBytes, max(4096, (byteCount / 4 + 63) & ~63))
+    let blockCount = (byteCount + length - 1) / length
+    let first = blocks + 1
+    blocks += UInt64(blockCount)
+    func slot(_ block: Int) -> UnsafeMutableRawPointer { region(root) + (Offset.slots + (block & 1) * Self.slotBytes) }
+    if index == root { try waitForReaders(site) }
+    for block in 0..<blockCount {
+      let (offset, count) = (block * length, min(length, byteCount - block * length))
+      if index == root {
+        if block >= 2 { try waitForAll(Offset.deposited, toReach: first + UInt64(block - 2), site) }
+        slot(block).copyMemory(from: buffer + offset, byteCount: count)
+        counter(root, Offset.reduced).store(first + UInt64(block), ordering: .releasing)
+      } else {
+        try waiting.wait(for: counter(root, Offset.reduced), toReach: first + UInt64(block), site)
+        if size == 2 {
+          rt_take_copy(buffer + offset, slot(block), Int64(count), 0)
+        } else {
+          // Several readers would pull the lines from each other.
+          (buffer + offset).copyMemory(from: slot(block), byteCount: count)
+        }
+        counter(index, Offset.deposited).store(first + UInt64(block), ordering: .releasing)
+      }
+    }
+    // Whoever wrote one counter alone catches up with the other.
+    counter(index, index == root ? Offset.deposited : Offset.reduced).store(blocks, ordering: .releasing)
+    hasReaders = index == root
+    lastBroadcast = blocks
+  }
+
+  /// After a broadcast others may still read this rank's slots.
+  private func waitForReaders(_ site: CallSite) throws(MPIError) {
+    guard hasReaders else { return }
+    try waitForAll(Offset.deposited, toReach: lastBroadcast, site)
+    hasReaders = false
+  }
+
+  private func waitForAll(_ offset: Int, toReach value: UInt64, _ site: CallSite) throws(MPIError) {
+    for rank in 0..<size where rank != index { try waiting.wait(for: counter(rank, offset), toReach: value, site) }
   }
 
   /// Combines this rank's elements with the others', in an order that depends on the ranks alone, and writes the result
@@ -175,16 +224,17 @@ final class HostGroup {
   @inline(__always)
   private func combine(
     _ mine: UnsafeMutableRawPointer, _ theirs: (Int) -> UnsafeMutableRawPointer, _ count: Int, _ elementSize: Int,
-    _ kernel: ReduceKernel?, writesBack: Bool
+    _ reduction: Reduction?, writesBack: Bool
   ) {
-    guard let kernel else {
+    guard let reduction else {
       for rank in 0..<size where rank != index { copyTaking(theirs(rank), from: mine, count * elementSize) }
       return
     }
     // The others in ascending order; what is common to all ranks' results is that one rank alone computes each.
     let last = index == size - 1 ? size - 2 : size - 1
-    for rank in 0..<last where rank != index { kernel.combineTaking(mine, theirs(rank), count, false) }
-    kernel.combineTaking(mine, theirs(last), count, writesBack)
+    let combine = reduction.kernel.combineTaking
+    for rank in 0..<last where rank != index { combine(mine, theirs(rank), count, 1, false) }
+    combine(mine, theirs(last), count, reduction.factor, writesBack)
     guard writesBack else { return }
     for rank in 0..<last where rank != index { theirs(rank).copyMemory(from: mine, byteCount: count * elementSize) }
   }
@@ -203,19 +253,19 @@ final class HostGroup {
   /// - Parameters:
   ///   - buffers: where this rank sees each rank's buffer.
   ///   - range: this rank's elements; no cache line is in two ranks' ranges.
-  ///   - kernel: how they are reduced; `nil` leaves them as they are.
+  ///   - reduction: how they are reduced; `nil` leaves them as they are.
   ///   - distributes: whether everybody gets everybody's range.
   func exchangeShared(
     _ buffers: UnsafeBufferPointer<UnsafeMutableRawPointer>, range: Range<Int>, elementSize: Int,
-    reducing kernel: ReduceKernel?, distributes: Bool, _ site: CallSite
+    reducing reduction: Reduction?, distributes: Bool, _ site: CallSite
   ) throws(MPIError) {
     // To reduce, the others' elements must be there; to distribute alone, the others may still be at their reduction.
-    if kernel != nil { try barrier(site) }
+    if reduction != nil { try barrier(site) }
     let piece = Self.cacheBlock / elementSize
     for start in stride(from: range.lowerBound, to: range.upperBound, by: piece) {
       let offset = start * elementSize
       combine(
-        buffers[index] + offset, { buffers[$0] + offset }, min(piece, range.upperBound - start), elementSize, kernel,
+        buffers[index] + offset, { buffers[$0] + offset }, min(piece, range.upperBound - start), elementSize, reduction,
         writesBack: distributes)
     }
     if distributes { try barrier(site) }

@@ -1,17 +1,62 @@
 extension Schedule {
-  /// The ring allreduce as rank `rank` of `size` sees it: chunk c starts on its way at rank c, is reduced at each
-  /// rank it comes through, is complete at rank c − 1, and then goes around once more.
+  /// The ring allreduce as rank `rank` of `size` sees it: a reduce-scatter, then an allgather, around the ring.
   package static func ring(rank: Int, size: Int, count: Int, segment: Int) -> Schedule {
     var schedule = Schedule(segment: segment)
     let chunks = ChunkLayout(count: count, chunks: size)
-    let (left, right) = ((rank + size - 1) % size, (rank + 1) % size)
-    func chunk(_ index: Int) -> Range<Int> { chunks[((index % size) + size) % size] }
-    for step in 0..<(size - 1) {
-      schedule.step(send: (right, chunk(rank - step)), receive: (left, chunk(rank - step - 1), .combine))
-    }
-    for step in 0..<(size - 1) {
-      schedule.step(send: (right, chunk(rank + 1 - step)), receive: (left, chunk(rank - step), .replace))
-    }
+    let ranges = (0..<size).map { chunks[$0] }
+    schedule.addRingReduceScatter(rank: rank, ranges: ranges)
+    schedule.addRingAllgather(rank: rank, ranges: ranges)
     return schedule
+  }
+
+  /// The reduce-scatter alone: rank r ends with the sum of range r; the other ranges are used up.
+  package static func ringReduceScatter(rank: Int, ranges: [Range<Int>], segment: Int) -> Schedule {
+    var schedule = Schedule(segment: segment)
+    schedule.addRingReduceScatter(rank: rank, ranges: ranges)
+    return schedule
+  }
+
+  /// The allgather alone: rank r starts with range r.
+  package static func ringAllgather(rank: Int, ranges: [Range<Int>], segment: Int) -> Schedule {
+    var schedule = Schedule(segment: segment)
+    schedule.addRingAllgather(rank: rank, ranges: ranges)
+    return schedule
+  }
+
+  /// Range r starts on its way at rank r + 1, is reduced at each rank it comes through, and is complete at rank r.
+  private mutating func addRingReduceScatter(rank: Int, ranges: [Range<Int>]) {
+    let ring = Ring(rank: rank, ranges: ranges)
+    for step in 1..<ranges.count {
+      self.step(
+        send: (ring.right, ring.range(rank - step)), receive: (ring.left, ring.range(rank - step - 1), .combine))
+    }
+  }
+
+  private mutating func addRingAllgather(rank: Int, ranges: [Range<Int>]) {
+    let ring = Ring(rank: rank, ranges: ranges)
+    for step in 1..<ranges.count {
+      self.step(
+        send: (ring.right, ring.range(rank - step + 1)), receive: (ring.left, ring.range(rank - step), .replace),
+        isFinal: true)
+    }
+  }
+}
+
+/// The neighbours of a rank, and ranges counted around the ring.
+private struct Ring {
+  let left: Int
+  let right: Int
+  private let ranges: [Range<Int>]
+
+  init(rank: Int, ranges: [Range<Int>]) {
+    let size = ranges.count
+    left = (rank + size - 1) % size
+    right = (rank + 1) % size
+    self.ranges = ranges
+  }
+
+  func range(_ index: Int) -> Range<Int> {
+    let size = ranges.count
+    return ranges[((index % size) + size) % size]
   }
 }

@@ -11,6 +11,9 @@ package struct Schedule: Equatable, Sendable {
     package let range: Range<Int>
     /// How many of the receives must be complete before.
     package let receivesBefore: Int
+    /// Whether these elements are a part of the result, which all ranks must get with the same bits: what a wire format
+    /// rounds away is then lost to the sender, too.
+    package let isFinal: Bool
   }
 
   /// A message from a peer.
@@ -37,6 +40,8 @@ package struct Schedule: Equatable, Sendable {
   package private(set) var receives: [Receive] = []
   /// Longest message that is combined, in elements: how much scratch memory one needs.
   package private(set) var longestCombined = 0
+  /// Longest message, in elements.
+  package private(set) var longest = 0
   private let segment: Int
 
   /// - Parameter segment: the most elements in one message; longer ones are cut.
@@ -45,15 +50,18 @@ package struct Schedule: Equatable, Sendable {
     self.segment = segment
   }
 
-  /// Adds a step: a send, a receive, or both at once. The send has the elements as all steps before left them.
+  /// Adds a step: a send, a receive, or both at once; `isFinal` says of a send that it is of the result. The send has the elements as all steps before left them.
   package mutating func step(
-    send: (to: Int, range: Range<Int>)? = nil, receive: (from: Int, range: Range<Int>, action: Action)? = nil
+    send: (to: Int, range: Range<Int>)? = nil, receive: (from: Int, range: Range<Int>, action: Action)? = nil,
+    isFinal: Bool = false
   ) {
     let receivesBeforeStep = receives.count
     if let send {
       for piece in pieces(of: send.range) {
         let last = receives[..<receivesBeforeStep].lastIndex { $0.range.overlaps(piece) }
-        sends.append(Send(peer: send.to, range: piece, receivesBefore: last.map { $0 + 1 } ?? 0))
+        sends.append(
+          Send(peer: send.to, range: piece, receivesBefore: last.map { $0 + 1 } ?? 0, isFinal: isFinal))
+        longest = max(longest, piece.count)
       }
     }
     if let receive {
@@ -62,6 +70,7 @@ package struct Schedule: Equatable, Sendable {
         receives.append(
           Receive(
             peer: receive.from, range: piece, action: receive.action, sendsBefore: last.map { $0 + 1 } ?? 0))
+        longest = max(longest, piece.count)
         if receive.action != .replace { longestCombined = max(longestCombined, piece.count) }
       }
     }

@@ -1,0 +1,85 @@
+import Foundation
+import Learning
+import TestSupport
+import Testing
+
+/// Ranks on several hosts.
+@Suite(
+  .enabled(if: Hosts.obstacle == nil, "can't make several hosts of this machine: \(Hosts.obstacle ?? "")"),
+  .serialized, .hosts(4))
+struct MultiHostTests {
+  @Test(arguments: [
+    Layout(slots: [2, 2]), Layout(slots: [1, 1, 1, 1]), Layout(slots: [2, 1]),
+    // Ranks dealt out like cards, so that neighbours are on different hosts.
+    Layout(slots: [2, 2], options: ["--map-by", "node"]),
+  ])
+  func everyCaseHolds(layout: Layout) async throws {
+    let outcome = try await hosts.mpirun(slots: layout.slots, "multirank-suite", options: layout.options)
+    for failure in outcome.failedCases { Issue.record("\(layout.slots) \(layout.options): \(failure)") }
+    #expect(outcome.strays == 0)
+  }
+
+  @Test func trainsAsOnOneHost() async throws {
+    let alone = try await train { arguments in
+      try await Launcher.mpirun(ranks: 4, "ringtrain", arguments)
+    }
+    for slots in [[2, 2], [1, 1, 1, 1]] {
+      let (json, weights) = try await train { try await hosts.mpirun(slots: slots, "ringtrain", $0) }
+      #expect(json["ranks"] as? Int == 4 && json["hosts"] as? Int == slots.count, "\(json)")
+      #expect(json["test_metric"] as? Double ?? 0 >= 0.95, "\(json)")
+      #expect(weights.keys == alone.weights.keys)
+      for (name, values) in alone.weights {
+        let scale = values.reduce(0) { max($0, abs($1)) }
+        let difference = zip(values, weights[name] ?? []).reduce(0) { max($0, abs($1.0 - $1.1)) }
+        #expect(difference <= 1e-9 * scale, "\(name) differs by \(difference) on \(slots.count) hosts")
+      }
+    }
+  }
+
+  /// Trains on digits.
+  private func train(
+    _ run: ([String]) async throws -> Launcher.Outcome
+  ) async throws -> (json: [String: any Sendable], weights: [String: [Double]]) {
+    try await withTemporaryFolder { folder in
+      let path = folder.appending(path: "weights.safetensors").path
+      let outcome = try await run(["train", "--precision", "f64", "--save", path, "--json"])
+      let json = try #require(try outcome.jsonLines().last)
+      let tensors = try SafeTensors(reading: path).tensors
+      return (json, Dictionary(uniqueKeysWithValues: tensors.map { ($0.name, $0.doubles()) }))
+    }
+  }
+
+  @Test func tellsTheHosts() async throws {
+    let outcome = try await hosts.mpirun(slots: [2, 1], "ringtrain", ["info", "--json"])
+    let json = try #require(try outcome.jsonLines().first)
+    #expect(json["hosts"] as? Int == 2 && json["ranks"] as? Int == 3, "\(json)")
+    #expect(json["host_names"] as? [String] == ["node1", "node2"], "\(json)")
+    #expect(json["ranks_per_host"] as? [Int] == [2, 1], "\(json)")
+    #expect(json["interfaces"] as? [String] == ["eth0"], "\(json)")
+  }
+
+  @Test func benchmarkedResultsAreRight() async throws {
+    let outcome = try await hosts.mpirun(
+      slots: [2, 2], "ringtrain",
+      ["bench", "allreduce", "-b", "4", "-e", "1M", "-f", "16", "-n", "3", "-w", "1", "--buffers", "ordinary,shared"]
+        + ["--json"])
+    let lines = try outcome.jsonLines()
+    // 4, 64, 1K, 16K and 256K bytes in two kinds of memory.
+    #expect(lines.count == 5 * 2 * Set(lines.compactMap { $0["algorithm"] as? String }).count, "\(outcome)")
+    for line in lines { #expect(line["wrong"] as? Int == 0 && line["hosts"] as? Int == 2, "\(line)") }
+  }
+
+  private var hosts: Hosts {
+    get throws { try #require(Hosts.current) }
+  }
+}
+
+/// How ranks are spread over hosts.
+struct Layout: Sendable, CustomTestStringConvertible {
+  /// How many ranks each host takes.
+  let slots: [Int]
+  /// More arguments for mpirun.
+  var options: [String] = []
+
+  var testDescription: String { "\(slots)\(options.isEmpty ? "" : " ")\(options.joined(separator: " "))" }
+}

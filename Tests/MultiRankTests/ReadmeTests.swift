@@ -1,0 +1,26 @@
+import Foundation
+import TestSupport
+import Testing
+
+extension MultiRankTests {
+  @Suite struct ReadmeTests {
+    private static let repository = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../..")
+
+    @Test func showsTheProgramThatIsCompiled() throws {
+      let readme = try text("README.md")
+      let program = try text("mpirun-examples/own-data/OwnData.swift")
+      #expect(readme.contains("```swift\n\(program)```\n"), "the README's program isn't that of own-data")
+    }
+
+    @Test(arguments: [1, 2]) func itsProgramLearns(ranks: Int) async throws {
+      let rows = Self.repository.appending(path: "Tests/fixtures/diabetes.csv").standardized.path
+      let outcome = try await Launcher.mpirun(ranks: ranks, "own-data", [rows])
+      #expect(outcome.exitCode == 0 && outcome.standardOutput.contains("R² 0.51"), "\(outcome)")
+      #expect(outcome.standardOutput.contains("on 442 rows"), "\(outcome)")
+    }
+
+    private func text(_ path: String) throws -> String {
+      try String(contentsOf: Self.repository.appending(path: path), encoding: .utf8)
+    }
+  }
+}
