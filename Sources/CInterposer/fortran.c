@@ -34,3 +34,35 @@ void mpi_barrier_(MPI_Fint *comm, MPI_Fint *error) {
   if (error != NULL) *error = code;
 }
 EVERY_NAME(mpi_barrier, MPI_BARRIER, (MPI_Fint *comm, MPI_Fint *error))
+
+void mpi_bcast_(
+  void *buffer, MPI_Fint *count, MPI_Fint *type, MPI_Fint *root, MPI_Fint *comm, MPI_Fint *error) {
+  int code = MPI_Bcast(address(buffer), *count, PMPI_Type_f2c(*type), *root, PMPI_Comm_f2c(*comm));
+  if (error != NULL) *error = code;
+}
+EVERY_NAME(
+  mpi_bcast, MPI_BCAST,
+  (void *buffer, MPI_Fint *count, MPI_Fint *type, MPI_Fint *root, MPI_Fint *comm, MPI_Fint *error))
+
+void mpi_allgather_(
+  void *send, MPI_Fint *send_count, MPI_Fint *send_type, void *receive, MPI_Fint *receive_count,
+  MPI_Fint *receive_type, MPI_Fint *comm, MPI_Fint *error) {
+  int code = MPI_Allgather(
+    address(send), *send_count, PMPI_Type_f2c(*send_type), address(receive), *receive_count,
+    PMPI_Type_f2c(*receive_type), PMPI_Comm_f2c(*comm));
+  if (error != NULL) *error = code;
+}
+EVERY_NAME(
+  mpi_allgather, MPI_ALLGATHER,
+  (void *send, MPI_Fint *send_count, MPI_Fint *send_type, void *receive, MPI_Fint *receive_count,
+   MPI_Fint *receive_type, MPI_Fint *comm, MPI_Fint *error))
+
+void mpi_reduce_scatter_block_(
+  void *send, void *receive, MPI_Fint *count, MPI_Fint *type, MPI_Fint *operation, MPI_Fint *comm, MPI_Fint *error) {
+  int code = MPI_Reduce_scatter_block(
+    address(send), address(receive), *count, PMPI_Type_f2c(*type), PMPI_Op_f2c(*operation), PMPI_Comm_f2c(*comm));
+  if (error != NULL) *error = code;
+}
+EVERY_NAME(
+  mpi_reduce_scatter_block, MPI_REDUCE_SCATTER_BLOCK,
+  (void *send, void *receive, MPI_Fint *count, MPI_Fint *type, MPI_Fint *operation, MPI_Fint *comm, MPI_Fint *error))

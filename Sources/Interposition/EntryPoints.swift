@@ -4,45 +4,79 @@ import MPI
 
 // What the C half of the library calls. It knows MPI's handles; here are the collectives.
 
-@c @implementation
-func ringtrain_open(_ handle: MPI_Comm, _ opened: UnsafeMutablePointer<UnsafeMutableRawPointer?>) -> Int32 {
+@c(ringtrain_open) @implementation
+func openCommunicator(_ handle: MPI_Comm, _ opened: UnsafeMutablePointer<UnsafeMutableRawPointer?>) -> Int32 {
   code { () throws(MPIError) in
     // Not owned: the program's communicator is asked for its ranks and split, but nothing is set on it.
     let communicator = try Communicator(handle: handle, owned: false, site: CallSite(#fileID, #line))
-    try communicator.prepareCollectives()
-    opened.pointee = Unmanaged.passRetained(communicator).toOpaque()
+    let collectives = try UntypedCollectives(over: communicator)
+    opened.pointee = Unmanaged.passRetained(collectives).toOpaque()
   }
 }
 
-@c @implementation
-func ringtrain_close(_ opened: UnsafeMutableRawPointer) {
-  let communicator = Unmanaged<Communicator>.fromOpaque(opened)
-  communicator.takeUnretainedValue().releaseAttachment()
-  communicator.release()
+@c(ringtrain_close) @implementation
+func closeCommunicator(_ opened: UnsafeMutableRawPointer) {
+  collectives(opened).release()
+  Unmanaged<UntypedCollectives>.fromOpaque(opened).release()
 }
 
-@c @implementation
-func ringtrain_allreduce(
-  _ opened: UnsafeMutableRawPointer, _ buffer: UnsafeMutableRawPointer, _ count: Int64, _ type: UInt8,
-  _ operation: UInt8
+@c(ringtrain_serves) @implementation
+func serves(_ opened: UnsafeMutableRawPointer, _ function: Int32, _ bytes: Int64) -> Bool {
+  switch rt_function(UInt32(function)) {
+  case RT_BARRIER, RT_BROADCAST: collectives(opened).areOnOneHost
+  case RT_ALLGATHER: collectives(opened).gathers(Int(bytes))
+  default: true
+  }
+}
+
+@c(ringtrain_allreduce) @implementation
+func allreduce(
+  _ opened: UnsafeMutableRawPointer, _ send: UnsafeRawPointer, _ receive: UnsafeMutableRawPointer, _ count: Int64,
+  _ type: UInt8, _ operation: UInt8
 ) -> Int32 {
   code { () throws(MPIError) in
-    try communicator(opened).allreduce(
-      buffer, count: Int(count), Datatype(rawValue: type)!, ReduceKind(rawValue: operation)!)
+    try collectives(opened).allreduce(
+      send, into: receive, count: Int(count), Datatype(rawValue: type)!, ReduceKind(rawValue: operation)!)
   }
 }
 
-@c @implementation
-func ringtrain_has_barrier(_ opened: UnsafeMutableRawPointer) -> Bool { communicator(opened).sharesOneHost }
+@c(ringtrain_barrier) @implementation
+func barrier(_ opened: UnsafeMutableRawPointer) -> Int32 {
+  code { () throws(MPIError) in try collectives(opened).barrier() }
+}
 
-@c @implementation
-func ringtrain_barrier(_ opened: UnsafeMutableRawPointer) -> Int32 {
-  code { () throws(MPIError) in try communicator(opened).hostBarrier() }
+@c(ringtrain_broadcast) @implementation
+func broadcast(
+  _ opened: UnsafeMutableRawPointer, _ buffer: UnsafeMutableRawPointer, _ bytes: Int64, _ root: Int32
+) -> Int32 {
+  code { () throws(MPIError) in
+    try collectives(opened).broadcast(buffer, byteCount: Int(bytes), from: Int(root))
+  }
+}
+
+@c(ringtrain_allgather) @implementation
+func allgather(
+  _ opened: UnsafeMutableRawPointer, _ buffer: UnsafeMutableRawPointer, _ bytesPerRank: Int64
+) -> Int32 {
+  code { () throws(MPIError) in
+    try collectives(opened).allgather(buffer, bytesPerRank: Int(bytesPerRank))
+  }
+}
+
+@c(ringtrain_reduce_scatter_block) @implementation
+func reduceScatterBlock(
+  _ opened: UnsafeMutableRawPointer, _ send: UnsafeRawPointer, _ receive: UnsafeMutableRawPointer, _ count: Int64,
+  _ type: UInt8, _ operation: UInt8
+) -> Int32 {
+  code { () throws(MPIError) in
+    try collectives(opened).reduceScatterBlock(
+      send, into: receive, count: Int(count), Datatype(rawValue: type)!, ReduceKind(rawValue: operation)!)
+  }
 }
 
 @inline(__always)
-private func communicator(_ opened: UnsafeMutableRawPointer) -> Communicator {
-  Unmanaged<Communicator>.fromOpaque(opened).takeUnretainedValue()
+private func collectives(_ opened: UnsafeMutableRawPointer) -> UntypedCollectives {
+  Unmanaged<UntypedCollectives>.fromOpaque(opened).takeUnretainedValue()
 }
 
 /// Errors as MPI's codes.

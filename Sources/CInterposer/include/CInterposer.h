@@ -15,16 +15,32 @@ enum { RT_SUM, RT_PROD, RT_MIN, RT_MAX, RT_LAND, RT_LOR, RT_LXOR, RT_BAND, RT_BO
 
 #pragma clang assume_nonnull begin
 
-// Implemented in Swift. All return MPI's error codes.
+// The functions that are served, where ours are the faster.
+enum rt_function {
+  RT_ALLREDUCE, RT_BARRIER, RT_BROADCAST, RT_ALLGATHER, RT_REDUCE_SCATTER_BLOCK, RT_FUNCTION_COUNT
+};
 
-// Makes what ours keep for a communicator; collective. NULL in *opened when there was an error.
-int ringtrain_open(MPI_Comm comm, void *_Nullable *_Nonnull opened);
+// Implemented in Swift, under names as they are usual there.
+#define RT_SWIFT(name) __attribute__((swift_name(name)))
+
+// Makes what ours keep for a communicator; collective. Returns one of MPI's error codes, as all of these.
+int ringtrain_open(MPI_Comm comm, void *_Nullable *_Nonnull opened) RT_SWIFT("openCommunicator(_:_:)");
 // Gives it back; collective.
-void ringtrain_close(void *opened);
-int ringtrain_allreduce(void *opened, void *buffer, int64_t count, uint8_t type, uint8_t operation);
-int ringtrain_barrier(void *opened);
-// Whether ours have a barrier for this communicator: the same on all its ranks.
-bool ringtrain_has_barrier(void *opened);
+void ringtrain_close(void *opened) RT_SWIFT("closeCommunicator(_:)");
+// Whether ours serve a function for so many bytes: the same on all ranks.
+bool ringtrain_serves(void *opened, int function, int64_t bytes) RT_SWIFT("serves(_:_:_:)");
+// From `send` to `receive`, which may be the same.
+int ringtrain_allreduce(
+  void *opened, const void *send, void *receive, int64_t count, uint8_t type, uint8_t operation)
+  RT_SWIFT("allreduce(_:_:_:_:_:_:)");
+int ringtrain_barrier(void *opened) RT_SWIFT("barrier(_:)");
+int ringtrain_broadcast(void *opened, void *buffer, int64_t bytes, int root) RT_SWIFT("broadcast(_:_:_:_:)");
+// Every rank's bytes, this one's being in their place.
+int ringtrain_allgather(void *opened, void *buffer, int64_t bytes_per_rank) RT_SWIFT("allgather(_:_:_:)");
+// `count` elements for each rank, from `send` to `receive`, which don't overlap.
+int ringtrain_reduce_scatter_block(
+  void *opened, const void *send, void *receive, int64_t count, uint8_t type, uint8_t operation)
+  RT_SWIFT("reduceScatterBlock(_:_:_:_:_:_:)");
 
 #pragma clang assume_nonnull end
 
