@@ -31,7 +31,7 @@ let package = Package(
     .target(name: "CInterposer", dependencies: ["CMPI"]),
     .target(name: "Interposition", dependencies: ["CInterposer", "Collectives"]),
     .target(name: "Learning", dependencies: ["Kernels", "CZlib", numerics]),
-    .target(name: "DataParallel", dependencies: ["Collectives", "Learning"]),
+    .target(name: "DataParallel", dependencies: ["Collectives", "Learning", "Measurement"]),
     .target(name: "Measurement", dependencies: ["Collectives"]),
     .target(name: "RingTrain", dependencies: ["DataParallel", "Measurement"]),
     .executableTarget(name: "RingTrainCLI", dependencies: ["RingTrain", argumentParser, logging]),
@@ -46,9 +46,13 @@ let package = Package(
     .executableTarget(
       name: "own-data", dependencies: ["RingTrain"], path: "mpirun-examples/own-data", exclude: ["run.sh"]),
 
+    .executableTarget(
+      name: "scaling-report", dependencies: ["Measurement", argumentParser], path: "Benchmarks/Scaling/Report"),
+
     .target(name: "TestSupport", path: "Tests/TestSupport"),
     .testTarget(name: "LearningTests", dependencies: ["Learning"]),
     .testTarget(name: "CollectivesTests", dependencies: ["Collectives", "MPI"]),
+    .testTarget(name: "MeasurementTests", dependencies: ["Measurement"]),
     // Started by the tests under mpirun.
     .executableTarget(
       name: "multirank-suite", dependencies: ["MPI", "Kernels", "Collectives", "Learning", "DataParallel", "CZlib"],

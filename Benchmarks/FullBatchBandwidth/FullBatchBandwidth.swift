@@ -83,7 +83,7 @@ private struct Result: Codable {
   private func text(_ value: Double) -> String { String(format: "%7.2f", value) }
 }
 
-private func median(_ values: [Double]) -> Double { RankStatistics(values).median }
+private func median(_ values: [Double]) -> Double { SampleStatistics(values).median }
 
 /// As fast as memory gives: eight sums of a vector each, so that none waits for another.
 private func sum(_ values: [Double]) -> Double {

@@ -50,7 +50,7 @@ static inline __attribute__((always_inline)) int64_t take_first(const char *thei
 DEFINE_SUMS(float, f32)
 DEFINE_SUMS(double, f64)
 
-void rt_take_copy(void *destination, void *source, int64_t size, int streams) {
+void rt_take_copy(void *destination, void *source, int64_t size, int streams, const void *soon, const void *later) {
   char *to = destination, *from = source;
   const int64_t taking = take_first(from, size);
   int64_t offset = 0;
@@ -58,6 +58,8 @@ void rt_take_copy(void *destination, void *source, int64_t size, int streams) {
   if (streams && ((uintptr_t)to & 15) == 0) {
     for (; offset + 64 <= size; offset += 64) {
       if (offset < taking) take(from + offset + ahead);
+      __builtin_prefetch((const char *)soon + offset, 1, 2);
+      __builtin_prefetch((const char *)later + offset, 0, 2);
       const __m128i *line = (const __m128i *)(from + offset);
       __m128i a = _mm_loadu_si128(line), b = _mm_loadu_si128(line + 1);
       __m128i c = _mm_loadu_si128(line + 2), d = _mm_loadu_si128(line + 3);

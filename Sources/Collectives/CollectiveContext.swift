@@ -22,6 +22,9 @@ final class CollectiveContext: CommunicatorAttachment {
   /// different ways would wait for each other for ever.
   private let hostsShare: Bool
   private let executor: ScheduleExecutor
+  let topology: TuningTopology
+  /// What `.automatic` stands for here, and on the root where that comes from.
+  let tuning: (rules: AllreduceRules, origin: String)
   private var schedules: [ScheduleKey: Schedule] = [:]
 
   private struct ScheduleKey: Hashable {
@@ -56,7 +59,11 @@ final class CollectiveContext: CommunicatorAttachment {
     let made = local.size > 1 ? try HostGroup.make(over: local, waiting: waiting) : nil
     hostsShare = try channel.allgather(UInt8(local.size == 1 || made != nil ? 1 : 0)).allSatisfy { $0 == 1 }
     group = hostsShare ? made : nil
+    topology = TuningTopology(ranksPerHost: layout.hosts.map(\.count))
+    tuning = try channel.readRules(for: topology, else: .builtIn(for: topology, hostsShare: hostsShare))
   }
+
+  var builtInRules: AllreduceRules { .builtIn(for: topology, hostsShare: hostsShare) }
 
   func release() {
     try? local.free()
@@ -83,8 +90,7 @@ final class CollectiveContext: CommunicatorAttachment {
       }
       return try allreduceByHost(operand, reduction, wire: wire, site)
     }
-    let chosen = algorithm == .automatic ? choose(operand.byteCount) : algorithm
-    switch chosen {
+    switch algorithm == .automatic ? choose(operand) : algorithm {
     case .native where operand.datatype.isNative:
       try channel.nativeAllreduce(operand.start, count: operand.count, operand.datatype, kind.native, site)
       reduction.finish(operand.start, operand.count)
@@ -96,12 +102,11 @@ final class CollectiveContext: CommunicatorAttachment {
     }
   }
 
-  /// The fastest way for a size, as measured on one host and over gigabit links (`Benchmarks/README.md`).
-  private func choose(_ byteCount: Int) -> AllreduceAlgorithm {
-    // One rank a host: for a few packets MPI's own blocking exchange is the fastest.
-    if layout.hosts.count == channel.size { return byteCount < 8 << 10 ? .native : .hierarchical }
-    if hostsShare { return .hierarchical }
-    return byteCount < 1 << 20 ? .native : .ring
+  @inline(__always)
+  private func choose(_ operand: Operand) -> AllreduceAlgorithm {
+    let chosen = tuning.rules.algorithm(for: operand.byteCount, operand.datatype, operand.kind)
+    // Open MPI's sums of 8 and 16 bits saturate in places, ours wrap around: not the one here and the other there.
+    return chosen == .native && operand.datatype.size < 4 ? .recursiveDoubling : chosen
   }
 
   private func allreduceFlat(
@@ -139,6 +144,7 @@ final class CollectiveContext: CommunicatorAttachment {
       try run(.recursiveDoubling, counterparts, operand, 0..<operand.count, reduction.kernel, site)
       return reduction.finish(operand.start, operand.count)
     }
+    if operand.byteCount >= 2 * blockBytes { return try allreduceInBlocks(operand, reduction, wire: wire, site) }
     // Every rank of a host carries a slice; few bytes are the leader's alone, since what counts is the number of
     // messages.
     let slices = LineLayout(
@@ -153,25 +159,72 @@ final class CollectiveContext: CommunicatorAttachment {
     try onHost(operand, slices, reducing: nil, distributes: true, site)
   }
 
+  /// The least that is worth a block of its own, in bytes.
+  private let blockBytes = 512 << 10
+
+  /// Several hosts, much data: while a block travels between the hosts, the next is reduced on each host and the one
+  /// before is distributed there.
+  private func allreduceInBlocks(
+    _ operand: Operand, _ reduction: Reduction, wire: WireFormat, _ site: CallSite
+  ) throws(MPIError) {
+    let elementSize = operand.datatype.size
+    // Whole cache lines, so that no two ranks' slices meet in one.
+    let layout = LineLayout(
+      count: operand.count, parts: min(8, operand.byteCount / blockBytes), elementSize: elementSize)
+    let blocks = (0..<layout.parts).map { block in
+      let range = layout[block]
+      let slices = LineLayout(count: range.count, parts: self.layout.fewestOnHost, elementSize: elementSize)
+      return (operand: operand.part(range), slices: slices, own: slices[place.local].shifted(by: range.lowerBound))
+    }
+    var ends = blocks.map { _ in Schedule.Point(sends: 0, receives: 0) }
+    if !counterparts.isEmpty {
+      let (schedule, points) = Schedule.rings(
+        rank: place.host, size: counterparts.count, blocks: blocks.map(\.own),
+        segment: max(1, min(segmentLimit, countLimit) / (wire.elementSize ?? elementSize)))
+      ends = points
+      executor.begin(
+        schedule, over: counterparts, on: operand.start, elementSize: elementSize, kernel: reduction.kernel, wire: wire)
+    }
+    // What the hosts have reduced so far may travel.
+    var limit = Schedule.Point(sends: 0, receives: 0)
+    let hasNetwork = !counterparts.isEmpty
+    let moveOn = { () throws(MPIError) in if hasNetwork { try self.executor.poll(limit, site) } }
+    func distribute(_ index: Int) throws(MPIError) {
+      while hasNetwork, !executor.has(reached: ends[index]) { try executor.poll(limit, site) }
+      let block = blocks[index]
+      reduction.finish(operand.start + block.own.lowerBound * elementSize, block.own.count)
+      try onHost(block.operand, block.slices, reducing: nil, distributes: true, meanwhile: moveOn, site)
+    }
+    for (index, block) in blocks.enumerated() {
+      try onHost(
+        block.operand, block.slices, reducing: reduction.withoutFinish, distributes: false, meanwhile: moveOn, site)
+      limit = ends[index]
+      try moveOn()
+      if index > 0 { try distribute(index - 1) }
+    }
+    try distribute(blocks.count - 1)
+  }
+
   /// How hosts exchange a slice of so many bytes.
   private func between(_ byteCount: Int) -> ScheduleKind {
-    byteCount <= 128 << 10 ? .recursiveDoubling : .ring
+    byteCount <= 64 << 10 ? .recursiveDoubling : .ring
   }
 
   /// Nothing on a host that has one rank only.
   private func onHost(
-    _ operand: Operand, _ slices: LineLayout, reducing reduction: Reduction?, distributes: Bool, _ site: CallSite
+    _ operand: Operand, _ slices: LineLayout, reducing reduction: Reduction?, distributes: Bool,
+    meanwhile: () throws(MPIError) -> Void = { () throws(MPIError) in }, _ site: CallSite
   ) throws(MPIError) {
     guard let group else { return }
     if operand.peers.isEmpty {
       try group.exchange(
         depositing: operand.start, own: operand.start + slices[place.local].lowerBound * operand.datatype.size,
         target: distributes ? operand.start : nil, ranges: { slices[$0] }, elementSize: operand.datatype.size,
-        reducing: reduction, site)
+        reducing: reduction, meanwhile: meanwhile, site)
     } else {
       try group.exchangeShared(
-        operand.peers, range: slices[place.local], elementSize: operand.datatype.size, reducing: reduction,
-        distributes: distributes, site)
+        operand.peers, offset: operand.offset * operand.datatype.size, range: slices[place.local],
+        elementSize: operand.datatype.size, reducing: reduction, distributes: distributes, meanwhile: meanwhile, site)
     }
   }
 
@@ -316,7 +369,23 @@ struct Operand {
   /// Where this rank sees the buffers of the ranks of its host, if they lie in shared memory; otherwise empty.
   var peers = UnsafeBufferPointer<UnsafeMutableRawPointer>(start: nil, count: 0)
 
+  /// Where in those buffers the operand starts, in elements.
+  var offset = 0
+  /// The same on every rank, also where a rank is alone on its host and so shares its buffer with nobody.
+  var kind = BufferKind.ordinary
+
   var byteCount: Int { count * datatype.size }
+
+  /// Some of the elements.
+  func part(_ range: Range<Int>) -> Operand {
+    Operand(
+      start: start + range.lowerBound * datatype.size, count: range.count, datatype: datatype, peers: peers,
+      offset: offset + range.lowerBound, kind: kind)
+  }
+}
+
+extension Range<Int> {
+  fileprivate func shifted(by distance: Int) -> Range<Int> { (lowerBound + distance)..<(upperBound + distance) }
 }
 
 /// What a reduction does with elements: combine them, and, for a mean, divide the sum.

@@ -84,7 +84,8 @@ extension Communicator {
     let peers =
       buffer.communicator === self ? UnsafeBufferPointer(buffer.peers) : UnsafeBufferPointer(start: nil, count: 0)
     try CollectiveContext.of(self).allreduce(
-      Operand(start: start, count: buffer.count, datatype: Element.datatype, peers: peers), operation.kind,
+      Operand(start: start, count: buffer.count, datatype: Element.datatype, peers: peers, kind: .shared),
+      operation.kind,
       using: algorithm, wire: wire, CallSite(file, line))
   }
 }

@@ -1,3 +1,4 @@
+import Collectives
 import Kernels
 import Learning
 import MPI
@@ -8,26 +9,21 @@ import MPI
 /// The weight is split in two, a multiple of 4,096 and the rest: so a count of samples stays exact in `Float` up to
 /// 2³⁶ over all ranks, where a single `Float` would lose the last digits from 2²⁴ on.
 final class GradientBucket<Scalar: TrainingScalar & MPIElement> {
-  /// Everything that the allreduce sums.
-  let all: UnsafeMutableBufferPointer<Scalar>
+  /// Everything that the allreduce sums: in memory that the ranks of a host share, so that it is reduced in place.
+  let buffer: SharedBuffer<Scalar>
   /// One value for each parameter.
   let gradient: UnsafeMutableBufferPointer<Scalar>
 
   private static var tailCount: Int { 3 }
   private static var weightUnit: Double { 4096 }
 
-  init(parameterCount: Int) {
-    // Whole cache lines to itself.
-    let bytes = UnsafeMutableRawPointer.allocate(
-      byteCount: (parameterCount + Self.tailCount) * MemoryLayout<Scalar>.stride, alignment: 64)
-    all = UnsafeMutableBufferPointer(
-      start: bytes.bindMemory(to: Scalar.self, capacity: parameterCount + Self.tailCount),
-      count: parameterCount + Self.tailCount)
-    all.initialize(repeating: 0)
-    gradient = UnsafeMutableBufferPointer(rebasing: all[..<parameterCount])
+  /// Every rank of the communicator must call it.
+  init(parameterCount: Int, over communicator: Communicator) throws(MPIError) {
+    buffer = try SharedBuffer(count: parameterCount + Self.tailCount, over: communicator)
+    gradient = UnsafeMutableBufferPointer(rebasing: buffer.elements[..<parameterCount])
   }
 
-  deinit { all.deallocate() }
+  var all: UnsafeMutableBufferPointer<Scalar> { buffer.elements }
 
   /// Sums over samples: of this rank before the allreduce, of all ranks after it.
   var totals: (loss: Double, weight: Double) {

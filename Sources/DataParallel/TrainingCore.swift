@@ -2,6 +2,7 @@ import Collectives
 import Kernels
 import Learning
 import MPI
+import Measurement
 
 /// What all trainers have in common: a replica of the parameters, one step over all ranks, and its clock.
 struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar: MPIElement {
@@ -44,7 +45,7 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
     // Replicas start alike whatever the model's own initialisation does.
     try parameters.withUnsafeMutableBufferPointer { try communicator.broadcast($0, from: 0) }
     self.parameters = parameters
-    self.bucket = GradientBucket(parameterCount: count)
+    self.bucket = try GradientBucket(parameterCount: count, over: communicator)
   }
 
   /// One step on a global batch of which this rank has `batch`: gradient, one allreduce, update.
@@ -55,7 +56,7 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
     let start = clock.now
     addGradient(of: batch)
     let computed = clock.now
-    try communicator.allreduce(bucket.all, using: algorithm)
+    try communicator.allreduce(bucket.buffer, using: algorithm)
     let exchanged = clock.now
     let totals = bucket.totals
     try checkFinite(totals.loss, (steps + 1)...(steps + 1))
@@ -92,7 +93,7 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
     let weight = Scalar(totals.weight)
     for index in parameters.indices { bucket.all[index] = parameters[index] * weight }
     bucket.totals = totals
-    try communicator.allreduce(bucket.all, using: algorithm)
+    try communicator.allreduce(bucket.buffer, using: algorithm)
     let sums = bucket.totals
     try checkFinite(sums.loss, span)
     if sums.weight > 0 {
@@ -144,8 +145,8 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
     let communication = exchange.min()!
     return TrainingReport(
       epoch: epoch, steps: steps, samples: samples, loss: loss, seconds: column(2).max()!,
-      compute: RankStatistics(column(0)), communication: RankStatistics(exchange.map { _ in communication }),
-      waiting: RankStatistics(exchange.map { $0 - communication }), weightsHash: hash)
+      compute: SampleStatistics(column(0)), communication: SampleStatistics(exchange.map { _ in communication }),
+      waiting: SampleStatistics(exchange.map { $0 - communication }), weightsHash: hash)
   }
 }
 

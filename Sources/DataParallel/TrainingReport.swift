@@ -1,4 +1,5 @@
 public import MPI
+public import Measurement
 
 /// What an epoch (or, for full-batch training, a run of steps) did. The same on every rank.
 public struct TrainingReport: Sendable {
@@ -14,32 +15,17 @@ public struct TrainingReport: Sendable {
   /// Wall-clock time of the slowest rank, in seconds.
   public internal(set) var seconds: Double
   /// How long the ranks computed, in seconds.
-  public internal(set) var compute: RankStatistics
+  public internal(set) var compute: SampleStatistics
   /// How long the exchange of gradients took where nobody had to be waited for, in seconds.
-  public internal(set) var communication: RankStatistics
+  public internal(set) var communication: SampleStatistics
   /// How long the ranks waited for slower ones, in seconds: time in the exchange beyond what the rank that came last
   /// needed.
-  public internal(set) var waiting: RankStatistics
+  public internal(set) var waiting: SampleStatistics
   /// A hash of the parameters, bitwise the same on every rank.
   public internal(set) var weightsHash: UInt64
 
   /// Samples of all ranks a second.
   public var samplesPerSecond: Double { seconds > 0 ? Double(samples) / seconds : 0 }
-}
-
-/// A figure of every rank in brief.
-public struct RankStatistics: Sendable, Equatable, Codable {
-  public let minimum: Double
-  public let median: Double
-  public let maximum: Double
-
-  /// - Parameter values: one for each rank; at least one.
-  public init(_ values: [Double]) {
-    let sorted = values.sorted()
-    minimum = sorted[0]
-    maximum = sorted[sorted.count - 1]
-    median = (sorted[(sorted.count - 1) / 2] + sorted[sorted.count / 2]) / 2
-  }
 }
 
 /// The loss is no number any more: every rank throws this in the same step.

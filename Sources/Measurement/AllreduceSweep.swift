@@ -42,6 +42,9 @@ public struct AllreduceSweep: Sendable {
   public let operation: BenchmarkOperation
   public let buffers: [BenchmarkBuffers]
   public let algorithms: [AllreduceAlgorithm]
+  /// Wire formats between hosts; others than `.full` are measured with `.automatic`, which they don't leave a choice.
+  public let wires: [WireFormat]
+  public let secondsPerSize: Double?
 
   /// - Parameters:
   ///   - smallest: the first size, in bytes; at least one element.
@@ -49,10 +52,12 @@ public struct AllreduceSweep: Sendable {
   ///   - factor: from each size to the next; 2 or more.
   ///   - iterations: of each algorithm. Fewer for large sizes: see ``iterations(of:)``.
   ///   - warmUp: iterations before, that don't count.
+  ///   - secondsPerSize: after so long no iteration is started, but for the first three that count.
   public init(
     smallest: Int, largest: Int, factor: Int = 4, iterations: Int = 100, warmUp: Int = 10,
     element: BenchmarkElement = .float, operation: BenchmarkOperation = .sum, buffers: [BenchmarkBuffers] = [.ordinary],
-    algorithms: [AllreduceAlgorithm] = AllreduceAlgorithm.allCases
+    algorithms: [AllreduceAlgorithm] = AllreduceAlgorithm.allCases, wires: [WireFormat] = [.full],
+    secondsPerSize: Double? = nil
   ) {
     precondition(smallest >= element.size && factor >= 2 && iterations >= 1 && warmUp >= 0)
     self.smallest = smallest
@@ -64,6 +69,8 @@ public struct AllreduceSweep: Sendable {
     self.operation = operation
     self.buffers = buffers
     self.algorithms = algorithms
+    self.wires = wires
+    self.secondsPerSize = secondsPerSize
   }
 
   /// The sizes in bytes, each a whole number of elements.
@@ -108,7 +115,11 @@ public struct AllreduceSweep: Sendable {
       case .maximum: .maximum
       }
     let pattern = Pattern(operation: operation, rank: communicator.rank, ranks: communicator.size)
-    let variants = buffers.flatMap { kind in algorithms.map { (kind, $0) } }
+    let variants = buffers.flatMap { kind in
+      algorithms.flatMap { algorithm in
+        wires.filter { $0 == .full || algorithm == .automatic }.map { (kind, algorithm, $0) }
+      }
+    }
     for size in sizes {
       let count = size / element.size
       let own = UnsafeMutableBufferPointer<Element>.allocate(capacity: count)
@@ -117,31 +128,37 @@ public struct AllreduceSweep: Sendable {
       let shared =
         buffers.contains(.shared) ? try SharedBuffer<Element>(count: count, over: communicator) : nil
       let (timed, untimed) = (iterations(of: size), min(warmUp, iterations(of: size)))
+      let deadline = secondsPerSize.map { ContinuousClock().now + .seconds($0) }
       var seconds = [[Double]](repeating: [], count: variants.count)
       var wrong = [Int](repeating: 0, count: variants.count)
       for iteration in 0..<(untimed + timed) {
-        for (index, (kind, algorithm)) in variants.enumerated() {
+        if let deadline, iteration >= untimed + 3 {
+          var isOver: UInt8 = ContinuousClock().now >= deadline ? 1 : 0
+          try communicator.broadcast(&isOver, from: 0)
+          if isOver > 0 { break }
+        }
+        for (index, (kind, algorithm, wire)) in variants.enumerated() {
           let shared = kind == .shared ? shared : nil
           let buffer = shared?.elements ?? own
           pattern.fill(buffer, iteration)
           try communicator.barrier()
           let elapsed = try ContinuousClock().measure {
             if let shared {
-              try communicator.allreduce(shared, reduction, using: algorithm)
+              try communicator.allreduce(shared, reduction, using: algorithm, wire: wire)
             } else {
-              try communicator.allreduce(buffer, reduction, using: algorithm)
+              try communicator.allreduce(buffer, reduction, using: algorithm, wire: wire)
             }
           }
           wrong[index] += pattern.countWrong(buffer, iteration)
           if iteration >= untimed { seconds[index].append(elapsed / .seconds(1)) }
         }
       }
-      for (index, (kind, algorithm)) in variants.enumerated() {
+      for (index, (kind, algorithm, wire)) in variants.enumerated() {
         try communicator.allreduce(&seconds[index], .maximum)
         try onResult(
           AllreduceResult(
-            algorithm: algorithm, buffers: kind, bytes: size, count: count, ranks: communicator.size,
-            iterations: timed, microseconds: SampleStatistics(seconds[index].map { $0 * 1e6 }),
+            algorithm: algorithm, wire: wire, buffers: kind, bytes: size, count: count, ranks: communicator.size,
+            iterations: seconds[index].count, microseconds: SampleStatistics(seconds[index].map { $0 * 1e6 }),
             wrong: try communicator.allreduce(wrong[index])))
       }
     }
@@ -151,6 +168,7 @@ public struct AllreduceSweep: Sendable {
 /// The time of one algorithm at one size.
 public struct AllreduceResult: Sendable {
   public let algorithm: AllreduceAlgorithm
+  public let wire: WireFormat
   public let buffers: BenchmarkBuffers
   /// Size of each rank's buffer.
   public let bytes: Int
@@ -173,8 +191,8 @@ public struct AllreduceResult: Sendable {
 /// 2(n−1)/n: every rank must send, and receive, at least so many times an allreduce's buffer.
 public func busBandwidthFactor(ranks: Int) -> Double { 2 * Double(ranks - 1) / Double(ranks) }
 
-/// Repeated measurements in brief.
-public struct SampleStatistics: Sendable, Equatable {
+/// Repeated measurements, or a figure of every rank, in brief.
+public struct SampleStatistics: Sendable, Equatable, Codable {
   public let minimum: Double
   public let median: Double
   public let maximum: Double
@@ -196,7 +214,13 @@ private struct Pattern {
 
   /// The input of this rank differs from iteration to iteration, place to place and rank to rank.
   func fill<Element: BenchmarkNumber>(_ buffer: UnsafeMutableBufferPointer<Element>, _ iteration: Int) {
-    for place in buffer.indices { buffer[place] = Element(truncatingIfNeeded: input(place, iteration)) }
+    // What (place + rank) leaves when divided by the number of ranks, without a division for each place.
+    var turn = rank
+    for place in buffer.indices {
+      buffer[place] = Element(truncatingIfNeeded: input(place, turn, iteration))
+      turn += 1
+      if turn == ranks { turn = 0 }
+    }
   }
 
   func countWrong<Element: BenchmarkNumber>(
@@ -212,8 +236,7 @@ private struct Pattern {
   private func base(_ place: Int, _ iteration: Int) -> Int { (place &+ iteration) & 7 }
 
   @inline(__always)
-  private func input(_ place: Int, _ iteration: Int) -> Int {
-    let turn = Int(UInt32(truncatingIfNeeded: place &+ rank) % UInt32(ranks))
+  private func input(_ place: Int, _ turn: Int, _ iteration: Int) -> Int {
     // Powers of two would overflow soon: all but one rank have a factor of one.
     return operation == .product
       ? (turn == 0 ? base(place, iteration) + 1 : 1) : base(place, iteration) + turn

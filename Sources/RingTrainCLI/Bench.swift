@@ -58,6 +58,19 @@ struct BenchAllreduce: ParsableCommand {
       valueName: "a,b"), transform: commaSeparated)
   var buffers: [BenchmarkBuffers] = [.ordinary]
 
+  @Option(
+    help: ArgumentHelp("How float elements travel between hosts: full, bfloat16, or both, separated by commas."),
+    transform: { text in
+      try text.split(separator: ",").map { name in
+        guard let wire = WireFormat(rawValue: String(name)) else {
+          let known = WireFormat.allCases.map(\.rawValue).joined(separator: ", ")
+          throw ValidationError("\(name) is not one of \(known)")
+        }
+        return wire
+      }
+    })
+  var wire: [WireFormat] = [.full]
+
   @Flag(help: "One JSON object a line instead of a table.")
   var json = false
 
@@ -68,6 +81,10 @@ struct BenchAllreduce: ParsableCommand {
     try require(iterations >= 1, "-n is \(iterations); it must be at least 1")
     try require(warmup >= 0, "-w is \(warmup); it must be 0 or more")
     try require(!algorithms.isEmpty, "--algorithm names none")
+    try require(!wire.isEmpty, "--wire names none")
+    try require(
+      wire == [.full] || (element == .float && algorithms.contains(.automatic)),
+      "--wire other than full goes with -t float and the algorithm automatic")
     try require(!buffers.isEmpty, "--buffers names none")
   }
 
@@ -77,7 +94,7 @@ struct BenchAllreduce: ParsableCommand {
       let sweep = AllreduceSweep(
         smallest: max(minimum.bytes, element.size), largest: maximum.bytes, factor: factor, iterations: iterations,
         warmUp: warmup,
-        element: element, operation: operation, buffers: buffers, algorithms: algorithms)
+        element: element, operation: operation, buffers: buffers, algorithms: algorithms, wires: wire)
       let hosts = try world.hostCount()
       if world.isRoot, !json { printHeader(ranks: world.size, hosts: hosts) }
       var wrong = 0
@@ -107,7 +124,8 @@ struct BenchAllreduce: ParsableCommand {
 
   private func row(of result: AllreduceResult) -> String {
     Self.joined([
-      "\(result.bytes)", "\(result.count)", element.rawValue, operation.rawValue, result.algorithm.rawValue,
+      "\(result.bytes)", "\(result.count)", element.rawValue, operation.rawValue,
+      result.algorithm.rawValue + (result.wire == .full ? "" : ",\(result.wire.rawValue)"),
       result.buffers.rawValue,
       result.microseconds.median.formatted(1), result.microseconds.minimum.formatted(1),
       result.microseconds.maximum.formatted(1), result.algorithmBandwidth.formatted(2),
@@ -122,6 +140,7 @@ struct BenchAllreduce: ParsableCommand {
   private func line(of result: AllreduceResult, hosts: Int) -> String {
     var json = JSONObject()
     json.add("algorithm", result.algorithm.rawValue)
+    json.add("wire", result.wire.rawValue)
     json.add("buffers", result.buffers.rawValue)
     json.add("bytes", result.bytes)
     json.add("count", result.count)
@@ -155,18 +174,13 @@ struct ByteCount: ExpressibleByArgument, CustomStringConvertible {
     bytes = number << (shift ?? 0)
   }
 
-  var description: String {
-    for (shift, unit) in [(30, "G"), (20, "M"), (10, "K")] where bytes > 0 && bytes % (1 << shift) == 0 {
-      return "\(bytes >> shift)\(unit)"
-    }
-    return "\(bytes)"
-  }
+  var description: String { byteText(bytes) }
 
   var defaultValueDescription: String { description }
 }
 
 /// The values of a list such as `ring,native`.
-private func commaSeparated<Value: CaseIterable & RawRepresentable<String>>(_ text: String) throws -> [Value] {
+func commaSeparated<Value: CaseIterable & RawRepresentable<String>>(_ text: String) throws -> [Value] {
   try text.split(separator: ",").map { name in
     guard let value = Value(rawValue: String(name)) else {
       let known = Value.allCases.map(\.rawValue).joined(separator: ", ")

@@ -29,6 +29,8 @@ private struct Facts {
   let withinHost: String
   let betweenHosts: String
   let interfaces: [String]
+  /// What `.automatic` stands for, and where that comes from.
+  let tuning: (rules: AllreduceRules, origin: String)
   var warnings: [String] = []
 
   init(of world: Communicator) throws {
@@ -45,6 +47,7 @@ private struct Facts {
     let names = try gatherTexts(host.isRoot ? [networkInterfaces().joined(separator: " ")] : [], over: world)
     let free = try world.allgather(host.isRoot ? [freeSharedMemory()] : [])
     try host.free()
+    tuning = try world.allreduceRules()
 
     let selection = environment["OMPI_MCA_btl"]
     withinHost =
@@ -101,7 +104,12 @@ private struct Facts {
     #endif
   }()
 
-  private var library: String { String(mpiLibraryVersion.prefix { $0 != "," }) }
+  private var library: String { mpiLibraryName }
+
+  /// For Float.
+  private var choices: [(kind: BufferKind, rules: String)] {
+    BufferKind.allCases.map { ($0, summary(of: tuning.rules[.float, $0])) }
+  }
 
   var text: String {
     let hosts = hostNames.indices.map {
@@ -116,6 +124,8 @@ private struct Facts {
       "hosts         \(hosts.joined(separator: "\n              "))",
       "within host   \(withinHost)",
       "between hosts \(betweenHosts)",
+      "tuning        \(tuning.origin)",
+      "allreduce     \(choices.map { "\($0.kind.rawValue): \($0.rules)" }.joined(separator: "\n              "))",
     ]
     return (lines + warnings.map { "warning: \($0)" }).joined(separator: "\n")
   }
@@ -134,6 +144,8 @@ private struct Facts {
     json.add("within_host", withinHost)
     json.add("between_hosts", betweenHosts)
     json.add("interfaces", interfaces)
+    json.add("tuning", tuning.origin)
+    for (kind, rules) in choices { json.add("allreduce_\(kind.rawValue)", rules) }
     json.add("warnings", warnings)
     return json.line
   }

@@ -12,9 +12,10 @@ import RingTrain
         mpirun -np 4 ringtrain train --data fashion-mnist --save weights.safetensors
         ringtrain evaluate --weights weights.safetensors --data fashion-mnist
         mpirun -np 2 ringtrain bench allreduce -b 4 -e 64M
+        mpirun -np 2 ringtrain tune
       """,
     version: ringTrainVersion,
-    subcommands: [Train.self, Evaluate.self, Info.self, Bench.self],
+    subcommands: [Train.self, Evaluate.self, Info.self, Bench.self, Tune.self],
     defaultSubcommand: Train.self)
 
   /// Parses before MPI is started: whoever asks for help, or mistypes a flag, needs no MPI.

@@ -9,12 +9,12 @@ import Testing
   .serialized, .hosts(4))
 struct MultiHostTests {
   @Test(arguments: [
-    Layout(slots: [2, 2]), Layout(slots: [1, 1, 1, 1]), Layout(slots: [2, 1]),
+    Layout(slots: [2, 2]), Layout(slots: [1, 1, 1, 1]), Layout(slots: [2, 1], groups: whereHostsMatter),
     // Ranks dealt out like cards, so that neighbours are on different hosts.
-    Layout(slots: [2, 2], options: ["--map-by", "node"]),
+    Layout(slots: [2, 2], options: ["--map-by", "node"], groups: whereHostsMatter),
   ])
   func everyCaseHolds(layout: Layout) async throws {
-    let outcome = try await hosts.mpirun(slots: layout.slots, "multirank-suite", options: layout.options)
+    let outcome = try await hosts.mpirun(slots: layout.slots, "multirank-suite", layout.groups, options: layout.options)
     for failure in outcome.failedCases { Issue.record("\(layout.slots) \(layout.options): \(failure)") }
     #expect(outcome.strays == 0)
   }
@@ -74,12 +74,17 @@ struct MultiHostTests {
   }
 }
 
-/// How ranks are spread over hosts.
+/// The groups of cases in which ranks of the same host and of others are treated differently.
+private let whereHostsMatter = ["split", "interference", "allreduce", "shared"]
+
+/// How ranks are spread over hosts, and what they run.
 struct Layout: Sendable, CustomTestStringConvertible {
   /// How many ranks each host takes.
   let slots: [Int]
   /// More arguments for mpirun.
   var options: [String] = []
+  /// Which groups of cases run; all, if none is named.
+  var groups: [String] = []
 
   var testDescription: String { "\(slots)\(options.isEmpty ? "" : " ")\(options.joined(separator: " "))" }
 }

@@ -54,6 +54,16 @@ func runEnd(_ name: String, rank: Int) throws {
       }
       if world.isRoot { print("yield_when_idle \(setting)") }
     }
+  case "chosen-algorithms":
+    try withMPI { world in
+      // Of a group of ranks, too, whose root isn't the world's.
+      let group = try world.split(color: 0, key: -world.rank)!
+      let names = try [world, group].map {
+        try $0.allreduceRules().rules.algorithm(for: 4096, .double, .ordinary).rawValue
+      }
+      print(names.joined(separator: " "))
+      try group.free()
+    }
   default: fatalError("no end is named \(name)")
   }
 }

@@ -3,16 +3,20 @@
 //
 //   mpirun -np 3 multirank-suite [GROUP …]
 //   mpirun -np 3 multirank-suite end NAME [RANK]    see EndCases.swift
+//   mpirun -np 2 multirank-suite soak SMALL LARGE   see Soak.swift
 
 import MPI
 
 let groups =
-  pointToPointCases + collectiveCases + splitCases + errorCases + interferenceCases + allreduceCases + sharedCases + shardCases
-  + trainerCases + parityCases
+  pointToPointCases + collectiveCases + splitCases + errorCases + interferenceCases + allreduceCases + sharedCases
+  + shardCases + trainerCases + parityCases
 
 let wanted = CommandLine.arguments.dropFirst()
 if wanted.first == "end" {
   try runEnd(CommandLine.arguments[2], rank: Int(CommandLine.arguments.dropFirst(3).first ?? "0")!)
+} else if wanted.first == "soak" {
+  let numbers = wanted.dropFirst().map { Int($0)! }
+  try withMPI { world in try soak(world, small: numbers[0], large: numbers[1]) }
 } else {
   try withMPI { world in
     for suite in groups where wanted.isEmpty || wanted.contains(suite.group) { try suite.run(over: world) }

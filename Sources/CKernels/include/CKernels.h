@@ -86,8 +86,8 @@ void rt_take_sum_f32(float *mine, float *theirs, int64_t count, float factor, in
 void rt_take_sum_f64(double *mine, double *theirs, int64_t count, double factor, int writes_back);
 
 // Copies `size` bytes whose lines are taken ahead of the copy. `source` starts a line. With `streams` the copy goes past
-// the caches: for one that doesn't fit them.
-void rt_take_copy(void *destination, void *source, int64_t size, int streams);
+// the caches, for one that doesn't fit them; as much of what will be needed `soon` and `later` is then fetched meanwhile.
+void rt_take_copy(void *destination, void *source, int64_t size, int streams, const void *soon, const void *later);
 
 // 16-bit numbers as their bits: bfloat16 (the upper half of a float) and IEEE half precision. Computed in float, rounded
 // once. The result may be one of the operands.

@@ -113,9 +113,11 @@ final class HostGroup {
   ///   - target: where everybody's range goes, this rank's being in its place already; `nil` if nobody gets the others'.
   ///   - ranges: each rank's elements in source and target; the same on every rank.
   ///   - reduction: how they are reduced; `nil` leaves them as they are.
+  ///   - meanwhile: called now and then: other work that mustn't wait.
   func exchange(
     depositing source: UnsafeRawPointer, own: UnsafeMutableRawPointer, target: UnsafeMutableRawPointer?,
-    ranges: (Int) -> Range<Int>, elementSize: Int, reducing reduction: Reduction?, _ site: CallSite
+    ranges: (Int) -> Range<Int>, elementSize: Int, reducing reduction: Reduction?,
+    meanwhile: () throws(MPIError) -> Void = { () throws(MPIError) in }, _ site: CallSite
   ) throws(MPIError) {
     let shareBytes = (Self.slotBytes / size) & ~63
     let share = shareBytes / elementSize
@@ -153,6 +155,7 @@ final class HostGroup {
     deposit(0)
     for block in 0..<blockCount {
       if block + 1 < blockCount { deposit(block + 1) }
+      try meanwhile()
       try waitForAll(Offset.deposited, toReach: first + UInt64(block), site)
       let length = part(index, block).count
       for start in stride(from: 0, to: length, by: piece) {
@@ -168,7 +171,8 @@ final class HostGroup {
         guard let target else { continue }
         let (part, sums) = (part(rank, block), slot(of: index, for: rank, block))
         rt_take_copy(
-          target + part.lowerBound * elementSize, sums, Int64(part.count * elementSize), streams ? 1 : 0)
+          target + part.lowerBound * elementSize, sums, Int64(part.count * elementSize), streams ? 1 : 0,
+          own + (block + 1) * share * elementSize, source + (part.lowerBound + 2 * share) * elementSize)
       }
     }
   }
@@ -194,7 +198,7 @@ final class HostGroup {
       } else {
         try waiting.wait(for: counter(root, Offset.reduced), toReach: first + UInt64(block), site)
         if size == 2 {
-          rt_take_copy(buffer + offset, slot(block), Int64(count), 0)
+          rt_take_copy(buffer + offset, slot(block), Int64(count), 0, nil, nil)
         } else {
           // Several readers would pull the lines from each other.
           (buffer + offset).copyMemory(from: slot(block), byteCount: count)
@@ -252,18 +256,22 @@ final class HostGroup {
   ///
   /// - Parameters:
   ///   - buffers: where this rank sees each rank's buffer.
+  ///   - offset: where in the buffers element 0 is, in bytes.
   ///   - range: this rank's elements; no cache line is in two ranks' ranges.
   ///   - reduction: how they are reduced; `nil` leaves them as they are.
+  ///   - meanwhile: called now and then: other work that mustn't wait.
   ///   - distributes: whether everybody gets everybody's range.
   func exchangeShared(
-    _ buffers: UnsafeBufferPointer<UnsafeMutableRawPointer>, range: Range<Int>, elementSize: Int,
-    reducing reduction: Reduction?, distributes: Bool, _ site: CallSite
+    _ buffers: UnsafeBufferPointer<UnsafeMutableRawPointer>, offset: Int, range: Range<Int>, elementSize: Int,
+    reducing reduction: Reduction?, distributes: Bool,
+    meanwhile: () throws(MPIError) -> Void = { () throws(MPIError) in }, _ site: CallSite
   ) throws(MPIError) {
     // To reduce, the others' elements must be there; to distribute alone, the others may still be at their reduction.
     if reduction != nil { try barrier(site) }
     let piece = Self.cacheBlock / elementSize
     for start in stride(from: range.lowerBound, to: range.upperBound, by: piece) {
-      let offset = start * elementSize
+      let offset = offset + start * elementSize
+      try meanwhile()
       combine(
         buffers[index] + offset, { buffers[$0] + offset }, min(piece, range.upperBound - start), elementSize, reduction,
         writesBack: distributes)
@@ -276,6 +284,7 @@ final class HostGroup {
 struct LineLayout {
   private let lines: ChunkLayout
   private let elementsPerLine: Int
+  var parts: Int { lines.chunks }
 
   init(count: Int, parts: Int, elementSize: Int) {
     elementsPerLine = 64 / elementSize

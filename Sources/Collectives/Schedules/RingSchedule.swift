@@ -9,6 +9,24 @@ extension Schedule {
     return schedule
   }
 
+  /// One ring allreduce after the other, of consecutive blocks; no block waits for the one before to be complete.
+  ///
+  /// - Returns: the schedule, and where in it each block is complete.
+  package static func rings(rank: Int, size: Int, blocks: [Range<Int>], segment: Int) -> (Schedule, [Point]) {
+    var schedule = Schedule(segment: segment)
+    let ends = blocks.map { block in
+      let chunks = ChunkLayout(count: block.count, chunks: size)
+      let ranges = (0..<size).map { index in
+        let chunk = chunks[index]
+        return (block.lowerBound + chunk.lowerBound)..<(block.lowerBound + chunk.upperBound)
+      }
+      schedule.addRingReduceScatter(rank: rank, ranges: ranges)
+      schedule.addRingAllgather(rank: rank, ranges: ranges)
+      return schedule.end
+    }
+    return (schedule, ends)
+  }
+
   /// The reduce-scatter alone: rank r ends with the sum of range r; the other ranges are used up.
   package static func ringReduceScatter(rank: Int, ranges: [Range<Int>], segment: Int) -> Schedule {
     var schedule = Schedule(segment: segment)

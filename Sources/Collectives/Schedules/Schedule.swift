@@ -36,6 +36,15 @@ package struct Schedule: Equatable, Sendable {
     case replace
   }
 
+  /// How far a schedule is: numbers of sends and receives.
+  package struct Point: Equatable, Sendable {
+    package let sends: Int
+    package let receives: Int
+  }
+
+  /// After everything that has been added so far.
+  package var end: Point { Point(sends: sends.count, receives: receives.count) }
+
   package private(set) var sends: [Send] = []
   package private(set) var receives: [Receive] = []
   /// Longest message that is combined, in elements: how much scratch memory one needs.

@@ -18,6 +18,20 @@ final class ScheduleExecutor {
 
   deinit { scratch.deallocate() }
 
+  // The schedule under way, and how far it is.
+  private var schedule = Schedule(segment: 1)
+  private var ranks: [Int] = []
+  private var buffer = UnsafeMutableRawPointer(bitPattern: 1)!
+  private var elementSize = 1
+  private var kernel = ReduceKernel.of(.uint8, .sum)
+  private var wire = WireFormat.full
+  private var slotSize = 0
+  private var (posted, received, started, sent) = (0, 0, 0, 0)
+  /// A message has arrived, but earlier sends still read the elements that it changes.
+  private var hasArrived = false
+
+  /// Runs a schedule to its end.
+  ///
   /// - Parameters:
   ///   - ranks: who the schedule's peers are.
   ///   - buffer: the elements that the schedule's ranges count.
@@ -27,70 +41,96 @@ final class ScheduleExecutor {
     _ schedule: Schedule, over ranks: [Int], on buffer: UnsafeMutableRawPointer, elementSize: Int,
     kernel: ReduceKernel, wire: WireFormat, _ site: CallSite
   ) throws(MPIError) {
-    let window = Self.window
-    let sentSize = wire.elementSize ?? elementSize
+    begin(schedule, over: ranks, on: buffer, elementSize: elementSize, kernel: kernel, wire: wire)
+    while !isComplete { try poll(schedule.end, site) }
+  }
+
+  /// Makes a schedule the one that ``poll(_:_:)`` moves on. The one before must be complete.
+  func begin(
+    _ schedule: Schedule, over ranks: [Int], on buffer: UnsafeMutableRawPointer, elementSize: Int,
+    kernel: ReduceKernel, wire: WireFormat
+  ) {
+    self.schedule = schedule
+    self.ranks = ranks
+    self.buffer = buffer
+    self.elementSize = elementSize
+    self.kernel = kernel
+    self.wire = wire
+    (posted, received, started, sent) = (0, 0, 0, 0)
+    hasArrived = false
     // Slots for what arrives; with a wire format also for what leaves, and one for the elements unpacked.
     let isPacked = wire.elementSize != nil
-    let slotSize = ((isPacked ? schedule.longest : schedule.longestCombined) * sentSize + 63) & ~63
-    reserve(isPacked ? slotSize * 2 * window + schedule.longest * elementSize : slotSize * window)
-    let arrivals = scratch.baseAddress
-    let departures = isPacked ? scratch.baseAddress! + slotSize * window : nil
-    let unpacked = isPacked ? scratch.baseAddress! + slotSize * 2 * window : nil
+    let longest = isPacked ? schedule.longest : schedule.longestCombined
+    slotSize = (longest * (wire.elementSize ?? elementSize) + 63) & ~63
+    reserve(
+      isPacked ? slotSize * 2 * Self.window + schedule.longest * elementSize : slotSize * Self.window)
+  }
 
-    var (posted, received, started, sent) = (0, 0, 0, 0)
-    // A message has arrived, but earlier sends still read the elements that it changes.
-    var hasArrived = false
-    let (sends, receives) = (schedule.sends, schedule.receives)
-    while received < receives.count || sent < sends.count {
-      while posted < receives.count, posted - received < window {
-        let next = receives[posted]
-        let isDirect = next.action == .replace && !isPacked
-        if isDirect, sent < next.sendsBefore { break }
-        let place =
-          isDirect ? buffer + next.range.lowerBound * elementSize : arrivals! + (posted % window) * slotSize
-        receiving[posted % window] = try communicator.startReceive(
-          place, count: next.range.count * sentSize, from: ranks[next.peer], tag: 0, site)
-        posted += 1
+  /// Whether everything has been sent and received.
+  var isComplete: Bool { has(reached: schedule.end) }
+
+  /// Whether everything up to a point has been sent and received.
+  func has(reached point: Schedule.Point) -> Bool { received >= point.receives && sent >= point.sends }
+
+  /// Moves the schedule on as far as it goes without waiting.
+  ///
+  /// - Parameter limit: elements beyond it aren't ready yet: they are neither sent nor changed.
+  func poll(_ limit: Schedule.Point, _ site: CallSite) throws(MPIError) {
+    let window = Self.window
+    let isPacked = wire.elementSize != nil
+    let sentSize = wire.elementSize ?? elementSize
+    while posted < schedule.receives.count, posted - received < window {
+      let next = schedule.receives[posted]
+      let isDirect = next.action == .replace && !isPacked
+      if isDirect, sent < next.sendsBefore { break }
+      let place =
+        isDirect ? buffer + next.range.lowerBound * elementSize : scratch.baseAddress! + (posted % window) * slotSize
+      receiving[posted % window] = try communicator.startReceive(
+        place, count: next.range.count * sentSize, from: ranks[next.peer], tag: 0, site)
+      posted += 1
+    }
+    while started < limit.sends, started - sent < window, received >= schedule.sends[started].receivesBefore {
+      let next = schedule.sends[started]
+      var place = buffer + next.range.lowerBound * elementSize
+      if isPacked {
+        let packed = scratch.baseAddress! + (window + started % window) * slotSize
+        wire.pack(place, into: packed, next.range.count)
+        if next.isFinal { wire.unpack(packed, into: place, next.range.count) }
+        place = packed
       }
-      while started < sends.count, started - sent < window, received >= sends[started].receivesBefore {
-        let next = sends[started]
-        var place = buffer + next.range.lowerBound * elementSize
-        if isPacked {
-          let packed = departures! + (started % window) * slotSize
-          wire.pack(place, into: packed, next.range.count)
-          if next.isFinal { wire.unpack(packed, into: place, next.range.count) }
-          place = packed
-        }
-        sending[started % window] = try communicator.startSend(
-          place, count: next.range.count * sentSize, to: ranks[next.peer], tag: 0, site)
-        started += 1
+      sending[started % window] = try communicator.startSend(
+        place, count: next.range.count * sentSize, to: ranks[next.peer], tag: 0, site)
+      started += 1
+    }
+    if received < min(posted, limit.receives) {
+      let slot = received % window
+      if !hasArrived { hasArrived = try communicator.isComplete(&receiving[slot]!, site) }
+      let oldest = schedule.receives[received]
+      let isDirect = oldest.action == .replace && !isPacked
+      if hasArrived, isDirect || sent >= oldest.sendsBefore {
+        if !isDirect { take(oldest, from: scratch.baseAddress! + slot * slotSize) }
+        received += 1
+        hasArrived = false
       }
-      if received < posted {
-        let slot = received % window
-        if !hasArrived { hasArrived = try communicator.isComplete(&receiving[slot]!, site) }
-        let oldest = receives[received]
-        let isDirect = oldest.action == .replace && !isPacked
-        if hasArrived, isDirect || sent >= oldest.sendsBefore {
-          if !isDirect {
-            let place = buffer + oldest.range.lowerBound * elementSize
-            var elements = UnsafeRawPointer(arrivals! + slot * slotSize)
-            if isPacked {
-              let target = oldest.action == .replace ? place : unpacked!
-              wire.unpack(elements, into: target, oldest.range.count)
-              elements = UnsafeRawPointer(target)
-            }
-            switch oldest.action {
-            case .combine: kernel.combine(place, elements, oldest.range.count)
-            case .combineReversed: kernel.combineReversed(place, elements, oldest.range.count)
-            case .replace: break
-            }
-          }
-          received += 1
-          hasArrived = false
-        }
-      }
-      // MPI moves messages on inside of these calls, and yields the core there when told to.
-      if sent < started, try communicator.isComplete(&sending[sent % window]!, site) { sent += 1 }
+    }
+    // MPI moves messages on inside of these calls, and yields the core there when told to.
+    if sent < started, try communicator.isComplete(&sending[sent % window]!, site) { sent += 1 }
+  }
+
+  /// Does with elements that have arrived in a slot what is to be done with them.
+  private func take(_ receive: Schedule.Receive, from slot: UnsafeMutableRawPointer) {
+    let place = buffer + receive.range.lowerBound * elementSize
+    var elements = UnsafeRawPointer(slot)
+    if wire.elementSize != nil {
+      let target =
+        receive.action == .replace ? place : scratch.baseAddress! + slotSize * 2 * Self.window
+      wire.unpack(elements, into: target, receive.range.count)
+      elements = UnsafeRawPointer(target)
+    }
+    switch receive.action {
+    case .combine: kernel.combine(place, elements, receive.range.count)
+    case .combineReversed: kernel.combineReversed(place, elements, receive.range.count)
+    case .replace: break
     }
   }
 

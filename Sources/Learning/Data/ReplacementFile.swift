@@ -1,14 +1,14 @@
 import Foundation
 
 /// A new file that takes the place of an old one when it is complete, and leaves no trace when it never is.
-final class ReplacementFile {
+package final class ReplacementFile {
   private let path: String
   private let temporaryPath: String
   private var descriptor: Int32
   private var isCommitted = false
 
   /// Makes the temporary file, in the same folder, so that it can be renamed.
-  init(for path: String) throws(DataError) {
+  package init(for path: String) throws(DataError) {
     self.path = path
     var status = stat()
     guard !path.isEmpty, !path.hasSuffix("/") else { throw DataError(path, "can't be written: this names no file") }
@@ -28,7 +28,7 @@ final class ReplacementFile {
     if !isCommitted { unlink(temporaryPath) }
   }
 
-  func write(_ bytes: [UInt8]) throws(DataError) {
+  package func write(_ bytes: [UInt8]) throws(DataError) {
     var written = 0
     while written < bytes.count {
       let size = bytes.withUnsafeBytes {
@@ -46,7 +46,7 @@ final class ReplacementFile {
   }
 
   /// Puts the file in its place. It is on the disk when this returns.
-  func commit() throws(DataError) {
+  package func commit() throws(DataError) {
     try flush()
     let status = close(descriptor)
     descriptor = -1
