@@ -10,6 +10,8 @@ let package = Package(
   name: "RingTrain",
   products: [
     .library(name: "RingTrain", targets: ["RingTrain"]),
+    // Preloaded by MPI programs that know nothing of it.
+    .library(name: "RingTrainMPI", type: .dynamic, targets: ["Interposition"]),
     .executable(name: "ringtrain", targets: ["RingTrainCLI"]),
   ],
   dependencies: [
@@ -26,6 +28,8 @@ let package = Package(
     .target(name: "Kernels", dependencies: ["CKernels"]),
     .target(name: "MPI", dependencies: ["CMPI"]),
     .target(name: "Collectives", dependencies: ["MPI", "Kernels", "CKernels", atomics]),
+    .target(name: "CInterposer", dependencies: ["CMPI"]),
+    .target(name: "Interposition", dependencies: ["CInterposer", "Collectives"]),
     .target(name: "Learning", dependencies: ["Kernels", "CZlib", numerics]),
     .target(name: "DataParallel", dependencies: ["Collectives", "Learning", "Measurement"]),
     .target(name: "Measurement", dependencies: ["Collectives"]),
@@ -60,6 +64,7 @@ let package = Package(
 )
 
 // Imports are internal unless said otherwise, so that C modules stay out of the public interface.
-for target in package.targets where [.regular, .executable, .test].contains(target.type) && target.name != "CKernels" {
+let ofC = ["CKernels", "CInterposer"]
+for target in package.targets where [.regular, .executable, .test].contains(target.type) && !ofC.contains(target.name) {
   target.swiftSettings = (target.swiftSettings ?? []) + [.enableUpcomingFeature("InternalImportsByDefault")]
 }

@@ -44,7 +44,8 @@ final class CollectiveContext: CommunicatorAttachment {
   }
 
   private init(for communicator: Communicator) throws(MPIError) {
-    channel = try communicator.duplicate()
+    // Not a duplicate: that would call the program's functions that copy a communicator's attributes.
+    channel = try communicator.split(color: 0, key: communicator.rank)!
     executor = ScheduleExecutor(channel)
     local = try channel.splitByHost()
     var leader = channel.rank

@@ -66,7 +66,7 @@ public final class Communicator {
     handle = cmpi_comm_null()
   }
 
-  func releaseAttachment() {
+  package func releaseAttachment() {
     attachment?.release()
     attachment = nil
   }
