@@ -208,8 +208,10 @@ final class HostGroup {
     }
     // Whoever wrote one counter alone catches up with the other.
     counter(index, index == root ? Offset.deposited : Offset.reduced).store(blocks, ordering: .releasing)
-    hasReaders = index == root
-    lastBroadcast = blocks
+    if index == root {
+      hasReaders = true
+      lastBroadcast = blocks
+    }
   }
 
   /// After a broadcast others may still read this rank's slots.
