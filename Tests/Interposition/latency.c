@@ -14,9 +14,10 @@ int main(int argc, char **argv) {
   MPI_Comm_size(MPI_COMM_WORLD, &size);
   const size_t most = 16 << 20;
   float *send = aligned_alloc(4096, most), *receive = aligned_alloc(4096, most);
-  for (size_t i = 0; i < most / sizeof(float); i++) send[i] = 1, receive[i] = 0;
+  for (size_t i = 0; i < most / sizeof(float); i++) send[i] = 1;
   if (rank == 0) printf("%10s %12s\n", "bytes", "us");
   for (size_t bytes = 8; bytes <= most; bytes *= 2) {
+    for (size_t i = 0; i < bytes / sizeof(float); i++) receive[i] = 0;
     int count = (int)(bytes / sizeof(float)), warm_up = bytes > 8192 ? 20 : 200;
     int rounds = bytes > (1 << 20) ? 50 : bytes > 8192 ? 300 : 3000;
     double total = 0;
@@ -29,7 +30,8 @@ int main(int argc, char **argv) {
     }
     double mean = total / rounds * 1e6, sum;
     MPI_Reduce(&mean, &sum, 1, MPI_DOUBLE, MPI_SUM, 0, MPI_COMM_WORLD);
-    if (receive[count - 1] != (float)size) MPI_Abort(MPI_COMM_WORLD, 1);
+    for (int i = 0; i < count; i++)
+      if (receive[i] != (float)size) MPI_Abort(MPI_COMM_WORLD, 1);
     if (rank == 0) printf("%10zu %12.2f\n", bytes, sum / size);
   }
   MPI_Finalize();
