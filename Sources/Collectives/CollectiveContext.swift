@@ -103,7 +103,7 @@ final class CollectiveContext: CommunicatorAttachment {
   }
 
   @inline(__always)
-  private func choose(_ operand: Operand) -> AllreduceAlgorithm {
+  func choose(_ operand: Operand) -> AllreduceAlgorithm {
     let chosen = tuning.rules.algorithm(for: operand.byteCount, operand.datatype, operand.kind)
     // Open MPI's sums of 8 and 16 bits saturate in places, ours wrap around: not the one here and the other there.
     return chosen == .native && operand.datatype.size < 4 ? .recursiveDoubling : chosen

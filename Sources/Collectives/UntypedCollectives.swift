@@ -33,11 +33,12 @@ package final class UntypedCollectives {
     _ kind: ReduceKind, file: StaticString = #fileID, line: UInt = #line
   ) throws(MPIError) {
     let site = CallSite(file, line)
-    let byteCount = count * datatype.size
-    guard send != UnsafeRawPointer(receive), let group = context.wholeGroup, byteCount > group.smallLimit else {
-      if send != UnsafeRawPointer(receive) { receive.copyMemory(from: send, byteCount: byteCount) }
-      return try context.allreduce(
-        Operand(start: receive, count: count, datatype: datatype), kind, using: .automatic, wire: .full, site)
+    let operand = Operand(start: receive, count: count, datatype: datatype)
+    guard send != UnsafeRawPointer(receive), let group = context.wholeGroup, operand.byteCount > group.smallLimit,
+      context.choose(operand) == .hierarchical
+    else {
+      if send != UnsafeRawPointer(receive) { receive.copyMemory(from: send, byteCount: operand.byteCount) }
+      return try context.allreduce(operand, kind, using: .automatic, wire: .full, site)
     }
     // The others' parts are deposited from where they are: only this rank's need be copied.
     let parts = LineLayout(count: count, parts: group.size, elementSize: datatype.size)
