@@ -29,7 +29,7 @@ let package = Package(
     .target(name: "MPI", dependencies: ["CMPI"]),
     .target(name: "Collectives", dependencies: ["MPI", "Kernels", "CKernels", atomics]),
     .target(name: "CInterposer", dependencies: ["CMPI"]),
-    .target(name: "Interposition", dependencies: ["CInterposer", "Collectives"]),
+    .target(name: "Interposition", dependencies: ["CInterposer", "Collectives"], exclude: ["README.md"]),
     .target(name: "Learning", dependencies: ["Kernels", "CZlib", numerics]),
     .target(name: "DataParallel", dependencies: ["Collectives", "Learning", "Measurement"]),
     .target(name: "Measurement", dependencies: ["Collectives"]),

@@ -29,7 +29,7 @@ preloaded() {
 }
 
 failed=0
-for suite in test_cco_buf test_cco_nb_buf test_cco_vec test_cco_obj test_cco_obj_inter test_rma; do
+for suite in test_cco_buf test_cco_nb_buf test_cco_vec test_cco_obj test_cco_obj_inter; do
   for ranks in 2 3 4; do
     # From where the suite lies: it imports its neighbours.
     if (cd "$folder/mpi4py-$version/test" && preloaded "$ranks" "$folder/venv/bin/python" "$suite.py" -q) \
