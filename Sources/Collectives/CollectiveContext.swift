@@ -26,6 +26,7 @@ final class CollectiveContext: CommunicatorAttachment {
   /// What `.automatic` stands for here, and on the root where that comes from.
   let tuning: (rules: AllreduceRules, origin: String)
   private var schedules: [ScheduleKey: Schedule] = [:]
+  private var blockPlans: [BlockPlan.Key: BlockPlan] = [:]
 
   private struct ScheduleKey: Hashable {
     let kind: ScheduleKind
@@ -168,41 +169,81 @@ final class CollectiveContext: CommunicatorAttachment {
     _ operand: Operand, _ reduction: Reduction, wire: WireFormat, _ site: CallSite
   ) throws(MPIError) {
     let elementSize = operand.datatype.size
-    // Whole cache lines, so that no two ranks' slices meet in one.
-    let layout = LineLayout(
-      count: operand.count, parts: min(8, operand.byteCount / blockBytes), elementSize: elementSize)
-    let blocks = (0..<layout.parts).map { block in
-      let range = layout[block]
-      let slices = LineLayout(count: range.count, parts: self.layout.fewestOnHost, elementSize: elementSize)
-      return (operand: operand.part(range), slices: slices, own: slices[place.local].shifted(by: range.lowerBound))
-    }
-    var ends = blocks.map { _ in Schedule.Point(sends: 0, receives: 0) }
+    let plan = blockPlan(
+      BlockPlan.Key(count: operand.count, elementSize: elementSize, wireSize: wire.elementSize ?? elementSize))
     if !counterparts.isEmpty {
-      let (schedule, points) = Schedule.rings(
-        rank: place.host, size: counterparts.count, blocks: blocks.map(\.own),
-        segment: segment(chunkBytes: 0, elementSize: wire.elementSize ?? elementSize))
-      ends = points
       executor.begin(
-        schedule, over: counterparts, on: operand.start, elementSize: elementSize, kernel: reduction.kernel, wire: wire)
+        plan.schedule, over: counterparts, on: operand.start, elementSize: elementSize, kernel: reduction.kernel,
+        wire: wire)
     }
     // What the hosts have reduced so far may travel.
     var limit = Schedule.Point(sends: 0, receives: 0)
     let hasNetwork = !counterparts.isEmpty
     let moveOn = { () throws(MPIError) in if hasNetwork { try self.executor.poll(limit, site) } }
     func distribute(_ index: Int) throws(MPIError) {
-      while hasNetwork, !executor.has(reached: ends[index]) { try executor.poll(limit, site) }
-      let block = blocks[index]
+      let block = plan.blocks[index]
+      while hasNetwork, !executor.has(reached: block.end) { try executor.poll(limit, site) }
       reduction.finish(operand.start + block.own.lowerBound * elementSize, block.own.count)
-      try onHost(block.operand, block.slices, reducing: nil, distributes: true, meanwhile: moveOn, site)
-    }
-    for (index, block) in blocks.enumerated() {
       try onHost(
-        block.operand, block.slices, reducing: reduction.withoutFinish, distributes: false, meanwhile: moveOn, site)
-      limit = ends[index]
+        operand.part(block.range), block.slices, reducing: nil, distributes: true, meanwhile: moveOn, site)
+    }
+    for index in plan.blocks.indices {
+      let block = plan.blocks[index]
+      try onHost(
+        operand.part(block.range), block.slices, reducing: reduction.withoutFinish, distributes: false,
+        meanwhile: moveOn, site)
+      limit = block.end
       try moveOn()
       if index > 0 { try distribute(index - 1) }
     }
-    try distribute(blocks.count - 1)
+    try distribute(plan.blocks.count - 1)
+  }
+
+  /// How an operand is cut for ``allreduceInBlocks``; kept, like schedules.
+  private struct BlockPlan {
+    struct Key: Hashable {
+      let count: Int
+      let elementSize: Int
+      let wireSize: Int
+    }
+    struct Block {
+      /// Its elements.
+      let range: Range<Int>
+      /// What the ranks of a host carry of it, counted from its start.
+      let slices: LineLayout
+      /// This rank's slice, counted from the start of the operand.
+      let own: Range<Int>
+      /// Where in the schedule it is complete.
+      var end = Schedule.Point(sends: 0, receives: 0)
+    }
+    var blocks: [Block]
+    var schedule = Schedule(segment: 1)
+  }
+
+  private func blockPlan(_ key: BlockPlan.Key) -> BlockPlan {
+    if let known = blockPlans[key] { return known }
+    // Whole cache lines, so that no two ranks' slices meet in one.
+    let cuts = LineLayout(
+      count: key.count, parts: min(8, key.count * key.elementSize / blockBytes), elementSize: key.elementSize)
+    var plan = BlockPlan(
+      blocks: (0..<cuts.parts).map { index in
+        let range = cuts[index]
+        let slices = LineLayout(count: range.count, parts: layout.fewestOnHost, elementSize: key.elementSize)
+        let own = slices[place.local]
+        return BlockPlan.Block(
+          range: range, slices: slices,
+          own: (range.lowerBound + own.lowerBound)..<(range.lowerBound + own.upperBound))
+      })
+    if !counterparts.isEmpty {
+      let (schedule, ends) = Schedule.rings(
+        rank: place.host, size: counterparts.count, blocks: plan.blocks.map(\.own),
+        segment: segment(chunkBytes: 0, elementSize: key.wireSize))
+      plan.schedule = schedule
+      for index in ends.indices { plan.blocks[index].end = ends[index] }
+    }
+    if blockPlans.count >= 16 { blockPlans.removeAll() }
+    blockPlans[key] = plan
+    return plan
   }
 
   /// How hosts exchange a slice of so many bytes.
@@ -389,10 +430,6 @@ struct Operand {
       start: start + range.lowerBound * datatype.size, count: range.count, datatype: datatype, peers: peers,
       offset: offset + range.lowerBound, kind: kind)
   }
-}
-
-extension Range<Int> {
-  fileprivate func shifted(by distance: Int) -> Range<Int> { (lowerBound + distance)..<(upperBound + distance) }
 }
 
 /// What a reduction does with elements: combine them, and, for a mean, divide the sum.
