@@ -54,8 +54,8 @@ func soak(_ world: Communicator, small: Int, large: Int) throws {
         + "memory grew by \(grown >> 10) KiB, allocations: "
         + (after.allocations == nil ? "not counted" : "\(allocations)"))
   }
-  // The heap's own bookkeeping and lazily bound symbols may take some pages.
-  if allWrong > 0 || grown > 1 << 20 || allocations > small / 100 { throw SuiteFailed() }
+  // The heap's own bookkeeping, lazily bound symbols and Open MPI's lists of messages may take some.
+  if allWrong > 0 || grown > 1 << 20 || allocations > max(1000, small / 100) { throw SuiteFailed() }
 }
 
 private func residentBytes() -> Int {
