@@ -69,9 +69,13 @@ extension AllreduceRules {
   ///   - topology: the ranks.
   ///   - hostsShare: whether the ranks of each host share memory.
   static func builtIn(for topology: TuningTopology, hostsShare: Bool) -> AllreduceRules {
-    // One rank a host: for a few packets MPI's own blocking exchange is the fastest.
+    // One rank a host: for a few packets MPI's own blocking exchange is the fastest, and again where recursive doubling
+    // has become too much and a ring's chunks are still too short.
     if topology.hosts == topology.ranks {
-      return AllreduceRules([Rule(upTo: (8 << 10) - 1, .native), Rule(upTo: .max, .hierarchical)])
+      return AllreduceRules([
+        Rule(upTo: (8 << 10) - 1, .native), Rule(upTo: 32 << 10, .hierarchical), Rule(upTo: (256 << 10) - 1, .native),
+        Rule(upTo: .max, .hierarchical),
+      ])
     }
     if hostsShare { return AllreduceRules([Rule(upTo: .max, .hierarchical)]) }
     return AllreduceRules([Rule(upTo: (1 << 20) - 1, .native), Rule(upTo: .max, .ring)])
