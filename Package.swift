@@ -12,6 +12,8 @@ let package = Package(
     .library(name: "RingTrain", targets: ["RingTrain"]),
     // Preloaded by MPI programs that know nothing of it.
     .library(name: "RingTrainMPI", type: .dynamic, targets: ["Interposition"]),
+    // Apart, so that who trains linear models alone links no oneDNN.
+    .library(name: "Networks", targets: ["Networks"]),
     .executable(name: "ringtrain", targets: ["RingTrainCLI"]),
   ],
   dependencies: [
@@ -24,6 +26,7 @@ let package = Package(
     // Dependencies point down only: RingTrainCLI → RingTrain → DataParallel → Collectives → MPI → CMPI.
     .systemLibrary(name: "CMPI", pkgConfig: "ompi-c", providers: [.apt(["libopenmpi-dev", "openmpi-bin"])]),
     .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
+    .systemLibrary(name: "COneDNN", providers: [.apt(["libdnnl-dev"])]),
     .target(name: "CKernels"),
     .target(name: "Kernels", dependencies: ["CKernels"]),
     .target(name: "MPI", dependencies: ["CMPI"]),
@@ -31,6 +34,7 @@ let package = Package(
     .target(name: "CInterposer", dependencies: ["CMPI"]),
     .target(name: "Interposition", dependencies: ["CInterposer", "Collectives"], exclude: ["README.md"]),
     .target(name: "Learning", dependencies: ["Kernels", "CZlib", numerics]),
+    .target(name: "Networks", dependencies: ["COneDNN", "Learning", "Kernels", "CKernels"]),
     .target(name: "DataParallel", dependencies: ["Collectives", "Learning", "Measurement"]),
     .target(name: "Measurement", dependencies: ["Collectives"]),
     .target(name: "RingTrain", dependencies: ["DataParallel", "Measurement"]),
@@ -42,6 +46,9 @@ let package = Package(
     .executableTarget(
       name: "seed-example", dependencies: ["RingTrain", argumentParser], path: "Benchmarks/SeedExample",
       exclude: ["compare.py", "run.sh"]),
+    .executableTarget(
+      name: "network-benchmark", dependencies: ["RingTrain", "Networks", argumentParser], path: "Benchmarks/Networks",
+      exclude: ["peer.py", "run.sh"]),
     // The program of the README.
     .executableTarget(
       name: "own-data", dependencies: ["RingTrain"], path: "mpirun-examples/own-data", exclude: ["run.sh"]),
@@ -50,6 +57,7 @@ let package = Package(
       name: "scaling-report", dependencies: ["Measurement", argumentParser], path: "Benchmarks/Scaling/Report"),
 
     .target(name: "TestSupport", path: "Tests/TestSupport"),
+    .testTarget(name: "NetworksTests", dependencies: ["Networks", "Learning", "Kernels"]),
     .testTarget(name: "LearningTests", dependencies: ["Learning"]),
     .testTarget(name: "CollectivesTests", dependencies: ["Collectives", "MPI"]),
     .testTarget(name: "MeasurementTests", dependencies: ["Measurement"]),

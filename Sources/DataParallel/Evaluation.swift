@@ -26,14 +26,16 @@ extension Shard {
         throw ConfigurationError("\(parameters.count) parameters for a model that has \(model.parameterCount)")
       }
     }
-    var sums = withBatch { batch in
-      parameters.withUnsafeBufferPointer { [model.loss(of: batch, at: $0), batch.totalWeight, targetSum(batch)] }
+    var sums = try withBatch { batch in
+      try parameters.withUnsafeBufferPointer {
+        [try model.loss(of: batch, at: $0), batch.totalWeight, targetSum(batch)]
+      }
     }
     try communicator.allreduce(&sums)
     let (loss, weight, mean) = (sums[0], sums[1], sums[2] / sums[1])
     var score: Double?
     if model.metric != .none {
-      var parts = scoreParts(model, parameters, targetMean: mean)
+      var parts = try scoreParts(model, parameters, targetMean: mean)
       try communicator.allreduce(&parts)
       switch model.metric {
       case .accuracy: score = parts[0] / weight
@@ -49,12 +51,12 @@ extension Shard {
   }
 
   /// Accuracy: weight of the right rows. R²: squared errors, and squared deviations of the targets from their mean.
-  private func scoreParts<M: Model>(_ model: M, _ parameters: [Scalar], targetMean: Double) -> [Double]
+  private func scoreParts<M: Model>(_ model: M, _ parameters: [Scalar], targetMean: Double) throws -> [Double]
   where M.Scalar == Scalar {
-    withBatch { batch in
-      let predictions = [Scalar](unsafeUninitializedCapacity: batch.count) { buffer, initialized in
+    try withBatch { batch in
+      let predictions = try [Scalar](unsafeUninitializedCapacity: batch.count) { buffer, initialized in
         buffer.initialize(repeating: 0)
-        parameters.withUnsafeBufferPointer { model.predict(batch, at: $0, into: buffer) }
+        try parameters.withUnsafeBufferPointer { try model.predict(batch, at: $0, into: buffer) }
         initialized = batch.count
       }
       var parts = [0.0, 0.0]

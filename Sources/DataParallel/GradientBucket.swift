@@ -40,8 +40,4 @@ final class GradientBucket<Scalar: TrainingScalar & MPIElement> {
       all[start + 2] = Scalar(newValue.weight - units * Self.weightUnit)
     }
   }
-
-  func clear() {
-    all.update(repeating: 0)
-  }
 }

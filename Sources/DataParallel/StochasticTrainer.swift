@@ -86,6 +86,9 @@ public struct StochasticTrainer<M: Model, O: Optimizer> where O.Scalar == M.Scal
     let stepsBefore = core.steps
     let totals: (loss: Double, weight: Double)
     try prepareOrder(of: shard)
+    core.context.seed = seed
+    core.context.epoch = epochs
+    core.context.firstRow = shard.globalOffset
     if let loss = try descendRowByRow(shard) {
       totals = (loss, shard.withBatch { $0.totalWeight })
     } else if syncEvery == 1 || core.communicator.size == 1 {
@@ -156,7 +159,7 @@ public struct StochasticTrainer<M: Model, O: Optimizer> where O.Scalar == M.Scal
     var since = (loss: 0.0, weight: 0.0)
     var first = core.steps + 1
     return try forEachBatch(of: shard) { trainer, batch, isLast in
-      let own = trainer.core.localStep(batch)
+      let own = try trainer.core.localStep(batch)
       since = (since.loss + own.loss, since.weight + own.weight)
       guard isLast || trainer.core.steps % trainer.syncEvery == 0 else { return (0, 0) }
       let totals = try trainer.core.averageParameters(since, over: first...trainer.core.steps)

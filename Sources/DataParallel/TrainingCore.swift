@@ -19,6 +19,8 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
   /// Steps taken since the trainer was made.
   var steps = 0
   var spent = Spent()
+  /// What the model is told of a step; epoch and first row are the trainer's to set.
+  var context = TrainingStep<Scalar>()
 
   /// Time since the last report.
   struct Spent {
@@ -54,7 +56,7 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
   mutating func step(_ batch: Batch<Scalar>) throws -> (loss: Double, weight: Double) {
     let clock = ContinuousClock()
     let start = clock.now
-    addGradient(of: batch)
+    try computeGradient(of: batch)
     let computed = clock.now
     try communicator.allreduce(bucket.buffer, using: algorithm)
     let exchanged = clock.now
@@ -69,10 +71,10 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
   /// One step on this rank's samples alone; replicas come apart until ``averageParameters(_:over:)``.
   ///
   /// A loss that isn't finite is noticed only there, by all ranks: one that stopped here would leave the others waiting.
-  mutating func localStep(_ batch: Batch<Scalar>) -> (loss: Double, weight: Double) {
+  mutating func localStep(_ batch: Batch<Scalar>) throws -> (loss: Double, weight: Double) {
     let clock = ContinuousClock()
     let start = clock.now
-    addGradient(of: batch)
+    try computeGradient(of: batch)
     let totals = bucket.totals
     update(totals)
     spent.compute += clock.now - start
@@ -104,21 +106,27 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
     return sums
   }
 
-  private func addGradient(of batch: Batch<Scalar>) {
-    bucket.clear()
-    let loss = parameters.withUnsafeBufferPointer { model.addGradient(of: batch, at: $0, to: bucket.gradient) }
+  private func computeGradient(of batch: Batch<Scalar>) throws {
+    let loss = try parameters.withUnsafeBufferPointer {
+      try model.computeGradient(of: batch, at: $0, into: bucket.gradient, during: context)
+    }
     bucket.totals = (loss, batch.totalWeight)
   }
 
   private mutating func update(_ totals: (loss: Double, weight: Double)) {
     steps += 1
+    context.number = steps
     // A batch whose samples all weigh nothing says nothing.
     guard totals.weight > 0 else { return }
     let scale = Scalar(1 / totals.weight)
     let penalized = model.penalizedParameterCount
-    let gradient = UnsafeBufferPointer(bucket.gradient)
-    parameters.withUnsafeMutableBufferPointer {
-      optimizer.step($0, gradient: gradient, scale: scale, penalizedCount: penalized)
+    let trainable = parameters.count - model.statisticCount
+    let sums = bucket.gradient
+    parameters.withUnsafeMutableBufferPointer { parameters in
+      optimizer.step(
+        UnsafeMutableBufferPointer(rebasing: parameters[..<trainable]),
+        gradient: UnsafeBufferPointer(rebasing: sums[..<trainable]), scale: scale, penalizedCount: penalized)
+      for index in trainable..<parameters.count { parameters[index] += sums[index] * scale }
     }
   }
 

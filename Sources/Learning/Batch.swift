@@ -17,10 +17,12 @@ public struct Batch<Scalar: TrainingScalar> {
   package let sampleWeights: UnsafePointer<Scalar>?
   /// Storage row of each row of the batch; `nil` when the batch is the first `count` rows of the storage.
   package let order: UnsafePointer<Int32>?
+  /// Number of the storage row that `features` starts with.
+  private let firstRow: Int
 
   package init(
     count: Int, featureCount: Int, features: UnsafePointer<Scalar>, targets: UnsafePointer<Scalar>,
-    sampleWeights: UnsafePointer<Scalar>? = nil, order: UnsafePointer<Int32>? = nil
+    sampleWeights: UnsafePointer<Scalar>? = nil, order: UnsafePointer<Int32>? = nil, firstRow: Int = 0
   ) {
     self.count = count
     self.featureCount = featureCount
@@ -28,12 +30,30 @@ public struct Batch<Scalar: TrainingScalar> {
     self.targets = targets
     self.sampleWeights = sampleWeights
     self.order = order
+    self.firstRow = firstRow
   }
 
   private func storageRow(_ index: Int) -> Int {
     precondition(index >= 0 && index < count, "row \(index) of a batch of \(count)")
     return order.map { Int($0[index]) } ?? index
   }
+
+  /// Some of the rows.
+  public subscript(rows: Range<Int>) -> Batch {
+    precondition(rows.lowerBound >= 0 && rows.upperBound <= count, "rows \(rows) of a batch of \(count)")
+    if let order {
+      return Batch(
+        count: rows.count, featureCount: featureCount, features: features, targets: targets,
+        sampleWeights: sampleWeights, order: order + rows.lowerBound, firstRow: firstRow)
+    }
+    let first = rows.lowerBound
+    return Batch(
+      count: rows.count, featureCount: featureCount, features: features + first * featureCount,
+      targets: targets + first, sampleWeights: sampleWeights.map { $0 + first }, firstRow: firstRow + first)
+  }
+
+  /// Number of row `index` in the storage.
+  package func number(_ index: Int) -> Int { firstRow + storageRow(index) }
 
   /// The features of row `index`: `featureCount` values.
   public func row(_ index: Int) -> UnsafeBufferPointer<Scalar> {

@@ -33,6 +33,10 @@ public protocol Model<Scalar>: Sendable {
   /// The names and shapes under which the flat buffer is saved, in its order. One tensor `parameters` by default.
   var tensors: [TensorLayout] { get }
 
+  /// How many of the last parameters are no weights but statistics that layers keep. What ``computeGradient`` writes for
+  /// one is the sum over the rows of weight × how much it is to change. None by default.
+  var statisticCount: Int { get }
+
   /// How well predictions fit; `.none` by default.
   var metric: Metric { get }
 
@@ -49,16 +53,31 @@ public protocol Model<Scalar>: Sendable {
   func addGradient(
     of batch: Batch<Scalar>, at parameters: UnsafeBufferPointer<Scalar>,
     to gradient: UnsafeMutableBufferPointer<Scalar>
-  ) -> Double
+  ) throws -> Double
+
+  /// *Sets* `gradient` to the sum over the batch's rows of weight × gradient of the loss, as a step of training needs it.
+  ///
+  /// By default through ``addGradient(of:at:to:)``. A model of layers tells the step's observer of each.
+  /// - Returns: the sum over the rows of weight × loss.
+  func computeGradient(
+    of batch: Batch<Scalar>, at parameters: UnsafeBufferPointer<Scalar>,
+    into gradient: UnsafeMutableBufferPointer<Scalar>, during step: TrainingStep<Scalar>
+  ) throws -> Double
+
+  /// The flat buffer's values in the order of ``tensors``, each row-major. The buffer as it is by default.
+  func exported(_ parameters: [Scalar]) throws -> [Scalar]
+
+  /// The reverse of ``exported(_:)``.
+  func imported(_ values: [Scalar]) throws -> [Scalar]
 
   /// The sum over the rows of weight × loss. By default through ``addGradient(of:at:to:)``.
-  func loss(of batch: Batch<Scalar>, at parameters: UnsafeBufferPointer<Scalar>) -> Double
+  func loss(of batch: Batch<Scalar>, at parameters: UnsafeBufferPointer<Scalar>) throws -> Double
 
   /// Writes one prediction a row: the value for regression, the class for classification.
   /// NaN by default; asked for only when ``metric`` isn't `.none`.
   func predict(
     _ batch: Batch<Scalar>, at parameters: UnsafeBufferPointer<Scalar>,
-    into predictions: UnsafeMutableBufferPointer<Scalar>)
+    into predictions: UnsafeMutableBufferPointer<Scalar>) throws
 
   /// Takes one step of plain SGD on each row of the batch in turn, if the model has a way to do it that is faster than
   /// a gradient and an optimizer's step a row; otherwise does nothing.
@@ -73,21 +92,36 @@ public protocol Model<Scalar>: Sendable {
 
 extension Model {
   public var penalizedParameterCount: Int { parameterCount }
+  public var statisticCount: Int { 0 }
   public var tensors: [TensorLayout] { [TensorLayout(name: "parameters", shape: [parameterCount])] }
   public var metric: Metric { .none }
   public func initialize(_ parameters: UnsafeMutableBufferPointer<Scalar>) { parameters.update(repeating: 0) }
 
-  public func loss(of batch: Batch<Scalar>, at parameters: UnsafeBufferPointer<Scalar>) -> Double {
-    withUnsafeTemporaryAllocation(of: Scalar.self, capacity: parameterCount) { scratch in
+  public func exported(_ parameters: [Scalar]) throws -> [Scalar] { parameters }
+  public func imported(_ values: [Scalar]) throws -> [Scalar] { values }
+
+  public func computeGradient(
+    of batch: Batch<Scalar>, at parameters: UnsafeBufferPointer<Scalar>,
+    into gradient: UnsafeMutableBufferPointer<Scalar>, during step: TrainingStep<Scalar>
+  ) throws -> Double {
+    try step.observer?.parametersNeeded(0..<parameterCount)
+    gradient.update(repeating: 0)
+    let loss = try addGradient(of: batch, at: parameters, to: gradient)
+    try step.observer?.gradientComplete(0..<parameterCount)
+    return loss
+  }
+
+  public func loss(of batch: Batch<Scalar>, at parameters: UnsafeBufferPointer<Scalar>) throws -> Double {
+    try withUnsafeTemporaryAllocation(of: Scalar.self, capacity: parameterCount) { scratch in
       scratch.initialize(repeating: 0)
-      return addGradient(of: batch, at: parameters, to: scratch)
+      return try addGradient(of: batch, at: parameters, to: scratch)
     }
   }
 
   public func predict(
     _ batch: Batch<Scalar>, at parameters: UnsafeBufferPointer<Scalar>,
     into predictions: UnsafeMutableBufferPointer<Scalar>
-  ) {
+  ) throws {
     predictions.update(repeating: .nan)
   }
 

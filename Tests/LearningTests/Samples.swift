@@ -67,13 +67,15 @@ struct SplitMix: RandomNumberGenerator {
   }
 }
 
+// Models of this module throw nothing, so neither do these.
+
 func gradient<M: Model>(
   of model: M, on samples: Samples<M.Scalar>, at parameters: [M.Scalar], startingFrom start: [M.Scalar]? = nil
 ) -> (loss: Double, gradient: [M.Scalar]) {
   var gradient = start ?? Array(repeating: 0, count: parameters.count)
   let loss = samples.withBatch { batch in
     parameters.withUnsafeBufferPointer { parameters in
-      gradient.withUnsafeMutableBufferPointer { model.addGradient(of: batch, at: parameters, to: $0) }
+      gradient.withUnsafeMutableBufferPointer { try! model.addGradient(of: batch, at: parameters, to: $0) }
     }
   }
   return (loss, gradient)
@@ -83,7 +85,7 @@ func predictions<M: Model>(of model: M, on samples: Samples<M.Scalar>, at parame
   var predictions = Array(repeating: M.Scalar.nan, count: samples.count)
   samples.withBatch { batch in
     parameters.withUnsafeBufferPointer { parameters in
-      predictions.withUnsafeMutableBufferPointer { model.predict(batch, at: parameters, into: $0) }
+      predictions.withUnsafeMutableBufferPointer { try! model.predict(batch, at: parameters, into: $0) }
     }
   }
   return predictions

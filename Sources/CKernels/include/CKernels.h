@@ -116,4 +116,10 @@ static inline void rt_spin_hint(void) {
 #endif
 }
 
+/// The cross-entropy of a softmax over each row of outputs, with a target's weight spread over all classes by
+/// `smoothing`. Writes weight × its derivative by the outputs to `gradient` unless that is NULL.
+/// Returns Σ weight × loss: NaN if a target is no class.
+double rt_cross_entropy(int64_t rows, int64_t classes, const float *outputs, const float *targets, const float *weights,
+                        float smoothing, float *gradient);
+
 #endif

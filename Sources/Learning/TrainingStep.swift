@@ -1,0 +1,42 @@
+public import Kernels
+
+/// What a model is told of the step that it computes a gradient for, and whom it tells how far it is.
+public struct TrainingStep<Scalar: TrainingScalar> {
+  /// Chooses whatever is random in training; the same on every rank.
+  public var seed: UInt64
+  /// Epochs completed before.
+  public var epoch: Int
+  /// Steps completed before.
+  public var number: Int
+  /// Number, in the whole set, of row 0 of the storage that batches are made of.
+  public var firstRow: Int
+  /// In how many parts a rank's share of the batch is gone through, to hold less in memory at a time.
+  public var microBatches: Int
+  /// Who wants to hear of layers; `nil` where nobody does.
+  public var observer: (any StepObserver<Scalar>)?
+
+  public init(
+    seed: UInt64 = 0, epoch: Int = 0, number: Int = 0, firstRow: Int = 0, microBatches: Int = 1,
+    observer: (any StepObserver<Scalar>)? = nil
+  ) {
+    self.seed = seed
+    self.epoch = epoch
+    self.number = number
+    self.firstRow = firstRow
+    self.microBatches = microBatches
+    self.observer = observer
+  }
+}
+
+/// Goes along with a model from layer to layer: averages the gradient of one while those of others are computed.
+///
+/// Every rank tells the same ranges in the same order, also one whose share of the batch is empty.
+public protocol StepObserver<Scalar>: AnyObject {
+  associatedtype Scalar: TrainingScalar
+  /// These parameters are read next.
+  func parametersNeeded(_ range: Range<Int>) throws
+  /// The gradient by these parameters is complete.
+  func gradientComplete(_ range: Range<Int>) throws
+  /// Adds up the ranks' values, for layers that look at the whole batch.
+  func sumOverRanks(_ values: UnsafeMutableBufferPointer<Scalar>) throws
+}

@@ -1,0 +1,78 @@
+/// A layer of a network, as it is written: `Dense(128)`. What it needs in memory is made by ``Sequential``.
+///
+/// For the layers of this module.
+public protocol Layer: Sendable {
+  /// As it is written, for people.
+  var description: String { get }
+}
+
+/// What ``Sequential`` asks of a layer.
+protocol LayerDefinition: Layer {
+  /// The shape of one sample that comes out, for the shape of one that goes in; the batch is not a part of either.
+  /// - Throws: ``ShapeError``'s reason.
+  func outputShape(for input: [Int]) throws(ShapeMismatch) -> [Int]
+
+  /// Makes the layer for batches of one size.
+  func operation(on input: Tensor, in builder: PassBuilder) throws -> any Operation
+
+  /// Whether a ReLU right behind can be a part of it.
+  var absorbsReLU: Bool { get }
+}
+
+extension LayerDefinition {
+  var absorbsReLU: Bool { false }
+}
+
+/// Why a layer can't take what comes in.
+struct ShapeMismatch: Error {
+  let expected: String
+}
+
+/// Layers that don't fit each other.
+public struct ShapeError: Error, CustomStringConvertible, Sendable {
+  /// Number of the layer in the network, from 0, as in the names of its weights.
+  public let index: Int
+  public let layer: String
+  /// The shape of a sample that comes in.
+  public let input: [Int]
+  /// What would fit.
+  public let expected: String
+  public var description: String { "layer \(index), \(layer): the input is \(input), but it takes \(expected)" }
+}
+
+/// The samples of a batch between two layers.
+struct Tensor {
+  /// Of one sample.
+  let shape: [Int]
+  /// Of all, the batch first.
+  let memory: Memory
+
+  /// Values in a sample.
+  var count: Int { shape.reduce(1, *) }
+}
+
+/// A layer made for one batch size: primitives, and the memory that they work on.
+protocol Operation: AnyObject {
+  var output: Tensor { get }
+  /// Whether backward reads the output: it must not be overwritten then.
+  var keepsOutput: Bool { get }
+
+  /// Makes the way back.
+  ///
+  /// - Parameters:
+  ///   - outputGradient: of the loss by the output.
+  ///   - wantsInput: whether anybody needs that by the input.
+  /// - Returns: the gradient by the input; `nil` if nobody needs it.
+  func makeBackward(from outputGradient: Memory, wantsInput: Bool, in builder: PassBuilder) throws -> Memory?
+
+  func forward(_ run: Run) throws
+  /// The gradient of the layer's own parameters. All of it is complete on return.
+  func backwardParameters(_ run: Run) throws
+  /// The gradient by the input, if that was wanted.
+  func backwardInput(_ run: Run) throws
+}
+
+extension Operation {
+  var keepsOutput: Bool { false }
+  func backwardParameters(_ run: Run) throws {}
+}

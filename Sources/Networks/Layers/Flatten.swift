@@ -1,0 +1,20 @@
+/// Makes one row of all dimensions. What lies in memory isn't moved: the layer behind reads it as it is.
+public struct Flatten: LayerDefinition {
+  public init() {}
+  public var description: String { "Flatten()" }
+
+  func outputShape(for input: [Int]) throws(ShapeMismatch) -> [Int] { [input.reduce(1, *)] }
+
+  func operation(on input: Tensor, in builder: PassBuilder) throws -> any Operation { FlattenOperation(input) }
+}
+
+/// The tensor keeps the extents that it lies in memory with, for ``Dense`` to see.
+final class FlattenOperation: Operation {
+  let output: Tensor
+  init(_ input: Tensor) { output = Tensor(shape: [input.count], memory: input.memory) }
+  func makeBackward(from outputGradient: Memory, wantsInput: Bool, in builder: PassBuilder) throws -> Memory? {
+    wantsInput ? outputGradient : nil
+  }
+  func forward(_ run: Run) throws {}
+  func backwardInput(_ run: Run) throws {}
+}

@@ -1,0 +1,71 @@
+import COneDNN
+
+/// Extents, type and order of a tensor in memory, as oneDNN puts it.
+struct MemoryDescriptor: Equatable, @unchecked Sendable {  // a value
+  var raw: dnnl_memory_desc_t
+
+  init(_ raw: dnnl_memory_desc_t) { self.raw = raw }
+
+  /// - Parameters:
+  ///   - extents: logical ones, the batch or the outputs first.
+  ///   - tag: the order in memory.
+  init(
+    _ extents: [Int], _ tag: dnnl_format_tag_t, type: dnnl_data_type_t = dnnl_f32
+  ) throws(OneDNNError) {
+    raw = dnnl_memory_desc_t()
+    try check(
+      dnnl_memory_desc_init_by_tag(&raw, Int32(extents.count), extents.map(Int64.init), type, tag),
+      "dnnl_memory_desc_init_by_tag")
+  }
+
+  /// In whatever order is the fastest for the primitive that asks.
+  static func any(_ extents: [Int], type: dnnl_data_type_t = dnnl_f32) throws(OneDNNError) -> MemoryDescriptor {
+    try MemoryDescriptor(extents, dnnl_format_tag_any, type: type)
+  }
+
+  /// Row-major.
+  static func plain(_ extents: [Int], type: dnnl_data_type_t = dnnl_f32) throws(OneDNNError) -> MemoryDescriptor {
+    let tags = [dnnl_a, dnnl_ab, dnnl_abc, dnnl_abcd, dnnl_abcde, dnnl_abcdef]
+    return try MemoryDescriptor(extents, tags[extents.count - 1], type: type)
+  }
+
+  static func == (a: MemoryDescriptor, b: MemoryDescriptor) -> Bool {
+    withUnsafePointer(to: a.raw) { a in withUnsafePointer(to: b.raw) { b in dnnl_memory_desc_equal(a, b) != 0 } }
+  }
+
+  /// What it takes in memory, blocks filled up.
+  var byteCount: Int { withUnsafePointer(to: raw) { dnnl_memory_desc_get_size($0) } }
+
+  var extents: [Int] {
+    withUnsafeBytes(of: raw.dims) { bytes in
+      bytes.bindMemory(to: Int64.self).prefix(Int(raw.ndims)).map(Int.init)
+    }
+  }
+}
+
+/// A tensor for primitives to work on. Where its elements lie is said by ``bind(_:)``, and may change.
+final class Memory {
+  let descriptor: MemoryDescriptor
+  let handle: dnnl_memory_t
+  private(set) var pointer: UnsafeMutableRawPointer?
+
+  init(_ descriptor: MemoryDescriptor, at pointer: UnsafeMutableRawPointer? = nil) throws(OneDNNError) {
+    self.descriptor = descriptor
+    self.pointer = pointer
+    var handle: dnnl_memory_t?
+    var raw = descriptor.raw
+    try check(dnnl_memory_create(&handle, &raw, try Processor.get().engine, pointer), "dnnl_memory_create")
+    self.handle = handle!
+  }
+
+  deinit { dnnl_memory_destroy(handle) }
+
+  func bind(_ pointer: UnsafeMutableRawPointer) throws(OneDNNError) {
+    guard pointer != self.pointer else { return }
+    try check(dnnl_memory_set_data_handle_v2(handle, pointer, nil), "dnnl_memory_set_data_handle_v2")
+    self.pointer = pointer
+  }
+
+  /// The elements of a tensor of floats, in the order of its descriptor.
+  var floats: UnsafeMutablePointer<Float> { pointer!.assumingMemoryBound(to: Float.self) }
+}

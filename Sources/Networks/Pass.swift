@@ -1,0 +1,130 @@
+import Kernels
+import Learning
+
+/// What layers may want to know while a pass runs.
+struct Run {
+  let step: TrainingStep<Float>
+  /// The samples of the pass.
+  let batch: Batch<Float>
+  /// Number of the pass's first sample in the rank's part of the batch.
+  let first: Int
+}
+
+/// A network made ready for batches of one size: oneDNN's primitives, and where in the workspace their tensors lie.
+final class Pass {
+  private let operations: [any Operation]
+  /// The parameters of each operation, if it has any that are learnt.
+  private let ranges: [Range<Int>?]
+  private let input: Memory
+  private let loss: LossOperation
+  private let arrays: [ParameterArray]
+  private let placed: [(memory: Memory, offset: Int)]
+  private let parameters: [(memory: Memory, array: Int)]
+  private let gradients: [(memory: Memory, array: Int)]
+  /// What the pass needs of the workspace.
+  let byteCount: Int
+  let batch: Int
+  private var workspace: UnsafeMutableRawPointer?
+
+  /// - Parameters:
+  ///   - builder: fresh; knows the network's arrays afterwards.
+  ///   - layers: what the network is made of, checked to fit each other.
+  init(_ builder: PassBuilder, _ layers: [any LayerDefinition], input shape: [Int], loss: NetworkLoss) throws {
+    batch = builder.batch
+    input = try builder.tensor(.plain([batch] + shape))
+    var current = Tensor(shape: shape, memory: input)
+    var operations: [any Operation] = []
+    var owners: [Int] = []
+    var previousAbsorbs = false
+    for (index, layer) in layers.enumerated() {
+      builder.layer = index
+      let operation: any Operation
+      if let activation = layer as? any ActivationLayer {
+        operation = try ActivationOperation(
+          activation, on: current, in: builder, isDone: previousAbsorbs && activation is ReLU,
+          mayOverwrite: operations.last.map { !$0.keepsOutput } ?? false)
+        previousAbsorbs = false
+      } else {
+        let nextIsReLU = index + 1 < layers.count && layers[index + 1] is ReLU
+        previousAbsorbs = layer.absorbsReLU && nextIsReLU
+        builder.absorbsReLU = previousAbsorbs
+        operation = try layer.operation(on: current, in: builder)
+      }
+      operations.append(operation)
+      owners.append(index)
+      current = operation.output
+    }
+    self.loss = try LossOperation(loss, on: current, in: builder)
+    if builder.isTraining {
+      var gradient: Memory? = self.loss.gradient
+      let firstTrainable = builder.arrays.first { $0.isTrainable }?.layer ?? layers.count
+      for (index, operation) in operations.enumerated().reversed() {
+        guard let outputGradient = gradient else { break }
+        builder.layer = index
+        gradient = try operation.makeBackward(
+          from: outputGradient, wantsInput: index > firstTrainable, in: builder)
+      }
+    }
+    byteCount = builder.finish()
+    self.operations = operations
+    arrays = builder.arrays
+    placed = builder.placed
+    parameters = builder.parameters
+    gradients = builder.gradients
+    let trainable = builder.arrays.filter(\.isTrainable)
+    // Arrays have no place yet in a network's first pass, which never runs.
+    ranges = owners.map { owner in
+      let own = trainable.filter { $0.layer == owner }
+      return own.isEmpty ? nil : own[0].range.lowerBound..<own.last!.range.upperBound
+    }
+    firstTrainable = trainable.first?.layer ?? layers.count
+  }
+
+  private let firstTrainable: Int
+
+  /// Tells the primitives where everything lies.
+  private func bind(
+    _ workspace: UnsafeMutableRawPointer, _ values: UnsafePointer<Float>, _ gradient: UnsafeMutablePointer<Float>?
+  ) throws {
+    if self.workspace != workspace {
+      for (memory, offset) in placed { try memory.bind(workspace + offset) }
+      self.workspace = workspace
+    }
+    for (memory, array) in parameters {
+      try memory.bind(UnsafeMutableRawPointer(mutating: values + arrays[array].start))
+    }
+    if let gradient {
+      for (memory, array) in gradients { try memory.bind(gradient + arrays[array].start) }
+    }
+  }
+
+  /// Runs forward, and, if there is a gradient to write, backward.
+  ///
+  /// - Parameters:
+  ///   - gradient: as many values as parameters; *set*.
+  ///   - announce: whether the step is told of parameters needed and gradients complete.
+  ///   - fill: writes the samples, in plain order.
+  /// - Returns: the sum over the samples of weight × loss.
+  func run(
+    _ run: Run, in workspace: UnsafeMutableRawPointer, at values: UnsafePointer<Float>,
+    to gradient: UnsafeMutablePointer<Float>?, announce: Bool, fill: (UnsafeMutablePointer<Float>) -> Void
+  ) throws -> Double {
+    try bind(workspace, values, gradient)
+    fill(input.floats)
+    for (index, operation) in operations.enumerated() {
+      if announce, let range = ranges[index] { try run.step.observer?.parametersNeeded(range) }
+      try operation.forward(run)
+    }
+    guard gradient != nil else { return try loss.compute(run, withGradient: false) }
+    let sum = try loss.compute(run, withGradient: true)
+    for (index, operation) in operations.enumerated().reversed() where index >= firstTrainable {
+      try operation.backwardParameters(run)
+      if announce, let range = ranges[index] { try run.step.observer?.gradientComplete(range) }
+      try operation.backwardInput(run)
+    }
+    return sum
+  }
+
+  /// What came out of the last layer: `batch` rows.
+  var outputs: UnsafePointer<Float> { UnsafePointer(loss.outputs.floats) }
+}

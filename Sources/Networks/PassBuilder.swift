@@ -1,0 +1,171 @@
+import COneDNN
+import Kernels
+import Learning
+
+/// An array of a layer's parameters.
+struct ParameterArray {
+  /// As PyTorch's: `weight`, `bias`.
+  let name: String
+  /// Number of the layer.
+  let layer: Int
+  /// Of the tensor in a file of weights.
+  let shape: [Int]
+  /// The same, in as many dimensions as ``stored`` has.
+  let plain: MemoryDescriptor
+  /// As it lies in the flat buffer.
+  let stored: MemoryDescriptor
+  let initialization: Initialization
+  /// Whether it is learnt by its gradient. What isn't is a statistic that the layer keeps: its "gradient" is by how
+  /// much it is to change.
+  let isTrainable: Bool
+  /// Where it lies in the flat buffer.
+  var start = 0
+
+  /// Elements in the flat buffer, those included that fill blocks and cache lines up.
+  var count: Int { ((stored.byteCount + 63) & ~63) / MemoryLayout<Float>.stride }
+  var range: Range<Int> { start..<(start + count) }
+}
+
+/// How parameters are filled at first.
+enum Initialization {
+  /// Every value between −bound and bound equally likely.
+  case uniform(Double)
+  case normal(Double)
+  case constant(Float)
+}
+
+/// Puts a pass together: gives each tensor its place in the workspace.
+final class PassBuilder {
+  /// Samples in a batch.
+  let batch: Int
+  /// Whether there is a way back, and layers behave as in training.
+  let isTraining: Bool
+  /// Number of the layer that is being made.
+  var layer = 0
+  /// Whether the layer that is being made is to do the ReLU behind it as well.
+  var absorbsReLU = false
+  /// For oneDNN.
+  var kind: dnnl_prop_kind_t { isTraining ? dnnl_forward_training : dnnl_forward_inference }
+
+  /// All arrays so far, in the order of the layers; known beforehand but in the first pass of a network.
+  private(set) var arrays: [ParameterArray]
+  private let areKnown: Bool
+
+  private(set) var placed: [(memory: Memory, offset: Int)] = []
+  private(set) var parameters: [(memory: Memory, array: Int)] = []
+  private(set) var gradients: [(memory: Memory, array: Int)] = []
+  private var end = 0
+  /// Gradients between layers take turns in two places: while one is computed, only the one before is read.
+  private var slotSizes = [0, 0]
+  private var slots: [(memory: Memory, slot: Int)] = []
+
+  /// - Parameter arrays: those of the network; `nil` when they are to be found out.
+  init(batch: Int, isTraining: Bool, arrays: [ParameterArray]?) {
+    self.batch = batch
+    self.isTraining = isTraining
+    self.arrays = arrays ?? []
+    areKnown = arrays != nil
+  }
+
+  // MARK: Tensors
+
+  /// A place of its own for as long as the pass lasts.
+  func tensor(_ descriptor: MemoryDescriptor) throws -> Memory {
+    let memory = try Memory(descriptor)
+    place(memory, at: end)
+    end += (descriptor.byteCount + 63) & ~63
+    return memory
+  }
+
+  /// The output of a layer.
+  func tensor(_ shape: [Int], _ descriptor: MemoryDescriptor) throws -> Tensor {
+    Tensor(shape: shape, memory: try tensor(descriptor))
+  }
+
+  /// The same place under another descriptor.
+  func alias(_ memory: Memory, as descriptor: MemoryDescriptor) throws -> Memory {
+    let other = try Memory(descriptor)
+    if let slot = slots.first(where: { $0.memory === memory })?.slot {
+      slots.append((other, slot))
+    } else if let known = placed.first(where: { $0.memory === memory }) {
+      place(other, at: known.offset)
+    } else {
+      preconditionFailure("an alias of memory that isn't the pass's")
+    }
+    return other
+  }
+
+  /// A tensor in another order, and what copies it there, if it isn't already.
+  func reordered(_ memory: Memory, to descriptor: MemoryDescriptor) throws -> (Memory, Primitive?) {
+    if memory.descriptor == descriptor { return (memory, nil) }
+    let copy = try tensor(descriptor)
+    return (copy, try Primitive(reordering: memory, to: copy))
+  }
+
+  /// The same for a gradient by a tensor.
+  func reorderedGradient(_ memory: Memory, to descriptor: MemoryDescriptor) throws -> (Memory, Primitive?) {
+    if memory.descriptor == descriptor { return (memory, nil) }
+    let copy = try gradient(descriptor, after: memory)
+    return (copy, try Primitive(reordering: memory, to: copy))
+  }
+
+  /// The gradient by a tensor, given up once the one by the next is complete.
+  ///
+  /// - Parameter previous: the one that is read while this one is computed.
+  func gradient(_ descriptor: MemoryDescriptor, after previous: Memory?) throws -> Memory {
+    let memory = try Memory(descriptor)
+    let taken = previous.flatMap { previous in slots.first { $0.memory === previous }?.slot }
+    let slot = taken == 0 ? 1 : 0
+    slotSizes[slot] = max(slotSizes[slot], (descriptor.byteCount + 63) & ~63)
+    slots.append((memory, slot))
+    return memory
+  }
+
+  private func place(_ memory: Memory, at offset: Int) { placed.append((memory, offset)) }
+
+  /// Everything has its place now.
+  /// - Returns: how many bytes the workspace must have.
+  func finish() -> Int {
+    let starts = [end, end + slotSizes[0]]
+    for (memory, slot) in slots { place(memory, at: starts[slot]) }
+    slots = []
+    return end + slotSizes[0] + slotSizes[1]
+  }
+
+  // MARK: Parameters
+
+  /// An array of parameters of the layer that is being made.
+  ///
+  /// - Parameters:
+  ///   - extents: its logical extents as oneDNN sees them.
+  ///   - shape: those in a file of weights; the same by default.
+  ///   - tag: the order in memory that the extents are plain in.
+  ///   - preferred: how it is to lie in memory; asked for in the first pass only.
+  func array(
+    _ name: String, _ extents: [Int], shape: [Int]? = nil, tag: dnnl_format_tag_t? = nil,
+    initialization: Initialization, isTrainable: Bool = true, preferred: () throws -> MemoryDescriptor
+  ) throws -> Int {
+    if let known = arrays.firstIndex(where: { $0.layer == layer && $0.name == name }) { return known }
+    precondition(!areKnown, "a layer's parameters don't depend on the batch")
+    arrays.append(
+      ParameterArray(
+        name: name, layer: layer, shape: shape ?? extents,
+        plain: try tag.map { try MemoryDescriptor(extents, $0) } ?? .plain(extents), stored: try preferred(),
+        initialization: initialization, isTrainable: isTrainable))
+    return arrays.count - 1
+  }
+
+  /// An array's values, read where they lie in the flat buffer.
+  func values(of array: Int) throws -> Memory {
+    let memory = try Memory(arrays[array].stored)
+    parameters.append((memory, array))
+    return memory
+  }
+
+  /// An array's gradient, written where it belongs in the flat buffer.
+  func gradient(of array: Int) throws -> Memory {
+    let memory = try Memory(arrays[array].stored)
+    gradients.append((memory, array))
+    return memory
+  }
+}

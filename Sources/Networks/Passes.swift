@@ -1,0 +1,149 @@
+import CKernels
+import Foundation
+import Kernels
+import Learning
+
+/// A network's passes by batch size, made when first needed, and the workspace that they share.
+final class Passes: @unchecked Sendable {  // all that changes is behind the lock
+  private let lock = NSLock()
+  private let layers: [any LayerDefinition]
+  private let input: [Int]
+  private let loss: NetworkLoss
+  private let arrays: [ParameterArray]
+
+  private struct Key: Hashable {
+    let batch: Int
+    let isTraining: Bool
+  }
+  private var passes: [Key: Pass] = [:]
+  private var workspace = Workspace(byteCount: 0)
+  /// The gradient of one micro-batch, where there are several.
+  private var scratch: [Float] = []
+
+  /// The most samples of a pass that only goes forward.
+  private static let largestForward = 256
+
+  init(_ layers: [any LayerDefinition], input: [Int], loss: NetworkLoss, arrays: [ParameterArray]) {
+    self.layers = layers
+    self.input = input
+    self.loss = loss
+    self.arrays = arrays
+  }
+
+  func computeGradient(
+    of batch: Batch<Float>, at parameters: UnsafeBufferPointer<Float>,
+    into gradient: UnsafeMutableBufferPointer<Float>, during step: TrainingStep<Float>, statisticsFrom: Int
+  ) throws -> Double {
+    lock.lock()
+    defer { lock.unlock() }
+    guard let values = parameters.baseAddress, let target = gradient.baseAddress else { return 0 }
+    guard batch.count > 0 else {
+      // The other ranks exchange gradients layer by layer, so this one does, too.
+      for range in layerRanges { try step.observer?.parametersNeeded(range) }
+      gradient.update(repeating: 0)
+      for range in layerRanges.reversed() { try step.observer?.gradientComplete(range) }
+      return 0
+    }
+    // What no primitive writes, to fill cache lines up.
+    clearGaps(target)
+    let parts = max(1, min(step.microBatches, batch.count))
+    var sum = 0.0
+    for part in 0..<parts {
+      let rows = Part(part, of: parts).range(of: batch.count)
+      let isLast = part == parts - 1
+      let pass = try pass(Key(batch: rows.count, isTraining: true))
+      let run = Run(step: step, batch: batch[rows], first: rows.lowerBound)
+      if part == 0 {
+        sum += try execute(pass, run, values, target, announce: isLast)
+      } else {
+        // Micro-batches but the first are added: layers' gradients are complete only with the last.
+        if scratch.count != gradient.count { scratch = Array(repeating: 0, count: gradient.count) }
+        sum += try scratch.withUnsafeMutableBufferPointer { scratch in
+          let loss = try execute(pass, run, values, scratch.baseAddress!, announce: false)
+          rt_axpy_f32(Int64(gradient.count), 1, scratch.baseAddress!, target)
+          return loss
+        }
+        if isLast {
+          for range in layerRanges.reversed() { try step.observer?.gradientComplete(range) }
+        }
+      }
+    }
+    return sum
+  }
+
+  /// Runs forward only, in parts.
+  ///
+  /// - Parameter body: called with each part's sum of losses, its outputs, its first row, and number of rows.
+  func forward(
+    _ batch: Batch<Float>, at parameters: UnsafeBufferPointer<Float>,
+    _ body: (Double, UnsafePointer<Float>, Int, Int) -> Void
+  ) throws {
+    lock.lock()
+    defer { lock.unlock() }
+    guard let values = parameters.baseAddress else { return }
+    for first in stride(from: 0, to: batch.count, by: Self.largestForward) {
+      let rows = first..<min(first + Self.largestForward, batch.count)
+      let pass = try pass(Key(batch: rows.count, isTraining: false))
+      let loss = try execute(
+        pass, Run(step: TrainingStep(), batch: batch[rows], first: first), values, nil, announce: false)
+      body(loss, pass.outputs, first, rows.count)
+    }
+  }
+
+  private func execute(
+    _ pass: Pass, _ run: Run, _ values: UnsafePointer<Float>, _ gradient: UnsafeMutablePointer<Float>?, announce: Bool
+  ) throws -> Double {
+    if workspace.byteCount < pass.byteCount { workspace = Workspace(byteCount: pass.byteCount) }
+    return try pass.run(run, in: workspace.start, at: values, to: gradient, announce: announce) { input in
+      let count = run.batch.featureCount
+      for row in 0..<run.batch.count {
+        (input + row * count).update(from: run.batch.row(row).baseAddress!, count: count)
+      }
+    }
+  }
+
+  private func pass(_ key: Key) throws -> Pass {
+    if let known = passes[key] { return known }
+    // A rank's share of the batches takes few sizes; a caller that tries many gets no pile of them.
+    if passes.count >= 8 { passes.removeAll() }
+    let builder = PassBuilder(batch: key.batch, isTraining: key.isTraining, arrays: arrays)
+    let made = try Pass(builder, layers, input: input, loss: loss)
+    passes[key] = made
+    return made
+  }
+
+  /// The trainable parameters of each layer that has some, in order.
+  private var layerRanges: [Range<Int>] {
+    var ranges: [Range<Int>] = []
+    var last = -1
+    for array in arrays where array.isTrainable {
+      if array.layer == last {
+        ranges[ranges.count - 1] = ranges[ranges.count - 1].lowerBound..<array.range.upperBound
+      } else {
+        ranges.append(array.range)
+        last = array.layer
+      }
+    }
+    return ranges
+  }
+
+  private func clearGaps(_ gradient: UnsafeMutablePointer<Float>) {
+    for array in arrays {
+      let used = array.stored.byteCount / MemoryLayout<Float>.stride
+      (gradient + array.start + used).update(repeating: 0, count: array.count - used)
+    }
+  }
+}
+
+/// Memory for everything between a pass's layers; what is in it is worth nothing from pass to pass.
+private final class Workspace {
+  let start: UnsafeMutableRawPointer
+  let byteCount: Int
+  init(byteCount: Int) {
+    self.byteCount = byteCount
+    start = .allocate(byteCount: max(byteCount, 64), alignment: 4096)
+    // Blocks that are filled up are read, too.
+    start.initializeMemory(as: UInt8.self, repeating: 0, count: byteCount)
+  }
+  deinit { start.deallocate() }
+}
