@@ -32,6 +32,7 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
   ) throws {
     self.model = model
     self.optimizer = optimizer
+    self.optimizer.prepare(ParameterLayout(model))
     self.communicator = communicator
     self.algorithm = algorithm
     let count = model.parameterCount
@@ -115,16 +116,16 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
     // A batch whose samples all weigh nothing says nothing.
     guard totals.weight > 0 else { return }
     let scale = Scalar(1 / totals.weight)
-    let penalized = model.penalizedParameterCount
     let gradient = UnsafeBufferPointer(bucket.gradient)
+    optimizer.beginStep()
     parameters.withUnsafeMutableBufferPointer {
-      optimizer.step($0, gradient: gradient, scale: scale, penalizedCount: penalized)
+      optimizer.update(0..<$0.count, of: $0, gradient: gradient, scale: scale)
     }
   }
 
   func checkFinite(_ loss: Double, _ steps: ClosedRange<Int>) throws {
     if !loss.isFinite {
-      throw DivergenceError(steps: steps, learningRate: (optimizer as? SGD<Scalar>)?.currentLearningRate)
+      throw DivergenceError(steps: steps, learningRate: optimizer.currentLearningRate)
     }
   }
 
