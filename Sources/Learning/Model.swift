@@ -41,6 +41,10 @@ public protocol Model<Scalar>: Sendable {
   /// observer that their gradient is complete. All at once by default.
   var gradientParts: [Range<Int>] { get }
 
+  /// How many elements of the flat buffer each tensor that is learnt takes, in the buffer's order. As ``tensors`` say by
+  /// default.
+  var tensorCounts: [Int] { get }
+
   /// How well predictions fit; `.none` by default.
   var metric: Metric { get }
 
@@ -97,6 +101,7 @@ public protocol Model<Scalar>: Sendable {
 extension Model {
   public var penalizedParameterCount: Int { parameterCount }
   public var statisticCount: Int { 0 }
+  public var tensorCounts: [Int] { tensors.map(\.count) }
   public var gradientParts: [Range<Int>] { [0..<(parameterCount - statisticCount)] }
   public var tensors: [TensorLayout] { [TensorLayout(name: "parameters", shape: [parameterCount])] }
   public var metric: Metric { .none }
