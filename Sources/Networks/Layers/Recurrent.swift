@@ -110,11 +110,13 @@ final class RecurrentOperation: Operation {
   /// The input, the step first: steps × batch × features.
   private let source: Memory
   private let sourceReorder: Primitive?
-  /// Steps × batch × width: sums, then gates; on the way back the gradients by the sums.
+  /// How many steps' gates are kept: all for the way back, else those of one.
+  private let kept: Int
+  /// Kept × batch × width: sums, then gates; on the way back the gradients by the sums.
   private let gates: Memory
   /// The same for the share of the state before.
   private let recurrent: Memory?
-  /// (Steps + 1) × batch × hidden, the first of them zeros.
+  /// (Kept + 1) × batch × hidden, the first of them zeros at the start.
   private let states: Memory
   private let cells: Memory?
 
@@ -167,10 +169,11 @@ final class RecurrentOperation: Operation {
 
     (source, sourceReorder) = try builder.reordered(
       input.memory, to: MemoryDescriptor([batch, steps, features], dnnl_bac))
-    gates = try builder.tensor(.plain([steps, batch, width]))
-    recurrent = cell.keepsApart ? try builder.tensor(.plain([steps, batch, width])) : nil
-    states = try builder.tensor(.plain([steps + 1, batch, hidden]))
-    cells = try !cell.hasCell ? nil : builder.tensor(.plain([steps + 1, batch, hidden]))
+    kept = builder.isTraining ? steps : 1
+    gates = try builder.tensor(.plain([kept, batch, width]))
+    recurrent = cell.keepsApart ? try builder.tensor(.plain([kept, batch, width])) : nil
+    states = try builder.tensor(.plain([kept + 1, batch, hidden]))
+    cells = cell.hasCell ? try builder.tensor(.plain([kept + 1, batch, hidden])) : nil
     let shape = try layer.outputShape(for: input.shape)
     output = try builder.tensor(shape, .plain([batch] + shape))
   }
@@ -195,18 +198,21 @@ final class RecurrentOperation: Operation {
     try sourceReorder?.execute()
     states.floats.update(repeating: 0, count: batch * hidden)
     cells?.floats.update(repeating: 0, count: batch * hidden)
-    // All steps' inputs at once.
-    try multiply(
-      Matrix(source.floats, width: features), Matrix(values.weight.floats, width: features).transposed,
-      to: gates.floats, (steps * batch, width, features))
+    let inputWeight = Matrix(values.weight.floats, width: features).transposed
     let weight = Matrix(values.recurrentWeight.floats, width: hidden).transposed
     for step in 0..<steps {
-      let state = Matrix(states.floats + step * batch * hidden, width: hidden)
+      // The inputs of as many steps at once as there is room for.
+      if step % kept == 0 {
+        try multiply(
+          Matrix(source.floats + step * batch * features, width: features), inputWeight, to: gates.floats,
+          (kept * batch, width, features))
+      }
+      let state = Matrix(states.floats + step % (kept + 1) * batch * hidden, width: hidden)
       let size = (rows: batch, columns: width, inner: hidden)
       if let recurrent {
-        try multiply(state, weight, to: recurrent.floats + step * batch * width, size)
+        try multiply(state, weight, to: recurrent.floats + step % kept * batch * width, size)
       } else if step > 0 {
-        try multiply(state, weight, to: gates.floats + step * batch * width, size, adds: true)
+        try multiply(state, weight, to: gates.floats + step % kept * batch * width, size, adds: true)
       }
       execute(cell.forward, step, output: output.memory)
     }
@@ -248,13 +254,14 @@ final class RecurrentOperation: Operation {
 
   /// - Parameter memory: the layer's output, or the gradient by it.
   private func execute(_ kernel: RecurrentCell.Kernel, _ step: Int, output memory: Memory) {
-    let before = step * batch * hidden
-    let after = before + batch * hidden
+    let place = step % kept * batch * width
+    let before = step % (kept + 1) * batch * hidden
+    let after = (step + 1) % (kept + 1) * batch * hidden
     var arguments = rt_recurrent_step()
     arguments.rows = Int64(batch)
     arguments.hidden = Int64(hidden)
-    arguments.gates = gates.floats + step * batch * width
-    arguments.recurrent = recurrent.map { $0.floats + step * batch * width }
+    arguments.gates = gates.floats + place
+    arguments.recurrent = recurrent.map { $0.floats + place }
     arguments.input_bias = UnsafePointer(values.bias.floats)
     arguments.recurrent_bias = UnsafePointer(values.recurrentBias.floats)
     arguments.cell_before = cells.map { UnsafePointer($0.floats + before) }
