@@ -10,6 +10,7 @@ final class Passes: @unchecked Sendable {  // all that changes is behind the loc
   private let input: [Int]
   private let loss: NetworkLoss
   private let arrays: [ParameterArray]
+  private let computing: ComputingType
   /// The shape of each layer's input.
   private let inputs: [[Int]]
   /// The parameters of each layer that are learnt, if it has some.
@@ -30,7 +31,10 @@ final class Passes: @unchecked Sendable {  // all that changes is behind the loc
   private static let largestForward = 256
 
   /// - Parameter inputs: the shape of each layer's input.
-  init(_ layers: [any LayerDefinition], inputs: [[Int]], loss: NetworkLoss, arrays: [ParameterArray]) {
+  init(
+    _ layers: [any LayerDefinition], inputs: [[Int]], loss: NetworkLoss, arrays: [ParameterArray],
+    computing: ComputingType
+  ) {
     self.layers = layers
     self.inputs = inputs
     input = inputs[0]
@@ -38,6 +42,7 @@ final class Passes: @unchecked Sendable {  // all that changes is behind the loc
     ranges = layers.indices.map { ParameterArray.trainableRange(in: arrays, of: $0) }
     self.loss = loss
     self.arrays = arrays
+    self.computing = computing
   }
 
   func computeGradient(
@@ -139,7 +144,7 @@ final class Passes: @unchecked Sendable {  // all that changes is behind the loc
     if let known = passes[key] { return known }
     // A rank's share of the batches takes few sizes; a caller that tries many gets no pile of them.
     if passes.count >= 8 { passes.removeAll() }
-    let builder = PassBuilder(batch: key.batch, isTraining: key.isTraining, arrays: arrays)
+    let builder = PassBuilder(batch: key.batch, isTraining: key.isTraining, arrays: arrays, computing: computing)
     let made = try Pass(builder, layers, input: input, loss: loss)
     passes[key] = made
     return made
