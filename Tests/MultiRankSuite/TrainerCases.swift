@@ -392,11 +392,9 @@ private struct Exponential: Model {
 private struct Astray: Optimizer {
   let rank: Int
   let size: Int
-  mutating func step(
-    _ parameters: UnsafeMutableBufferPointer<Double>, gradient: UnsafeBufferPointer<Double>, scale: Double,
-    penalizedCount: Int
-  ) {
-    if rank == size - 1 { parameters[0] += 1 }
+  var state = OptimizerState<Double>(learningRate: 1)
+  func update(_ block: ParameterBlock<Double>) {
+    if rank == size - 1 { block.parameters[0] += 1 }
   }
 }
 
@@ -405,7 +403,8 @@ private func descend<Scalar: TrainingElement>(
   allreduce: AllreduceAlgorithm = .automatic, from initial: [Scalar]? = nil
 ) throws -> [Scalar] {
   var trainer = try FullBatchTrainer(
-    LinearRegression<Scalar>(featureCount: problem.features), optimizer: optimizer, over: ranks, allreduce: allreduce,
+    LinearRegression<Scalar>(featureCount: problem.features), optimizer: optimizer, over: ranks,
+    exchange: GradientExchange(algorithm: allreduce),
     initial: initial)
   let report = try trainer.run(on: problem.shard(ranks), maximumSteps: steps)
   expectEqual(report.samples, steps * problem.rows, "samples:")

@@ -1,0 +1,165 @@
+public import Collectives
+import Kernels
+import Learning
+import MPI
+
+/// How the ranks' gradients are added up.
+public struct GradientExchange: Sendable {
+  /// Whether gradients of some layers travel while those of others are computed.
+  public enum Overlap: String, Sendable, CaseIterable {
+    /// Where there are several hosts. Within one, averaging takes less time than looking after messages meanwhile.
+    case automatic
+    case on
+    case off
+  }
+
+  public var algorithm: AllreduceAlgorithm
+  public var wire: WireFormat
+  public var overlap: Overlap
+  /// Layers' gradients travel together until they are so many bytes.
+  public var bucketBytes: Int
+  /// Whether each rank updates a part of the parameters only, and holds the optimizer's state for that part alone.
+  ///
+  /// Gradients are then summed by a reduce-scatter, and parameters completed by an allgather: ZeRO stage 1 (S.
+  /// Rajbhandari, J. Rasley, O. Ruwase and Y. He, ZeRO: Memory Optimizations Toward Training Trillion Parameter Models,
+  /// 2020). Nothing overlaps. Not for optimizers that need whole tensors.
+  public var shardsOptimizer: Bool
+
+  /// - Parameters:
+  ///   - algorithm: how they are added up where nothing overlaps.
+  ///   - wire: how `Float` elements travel between hosts.
+  ///   - overlap: whether layers' gradients travel while others are computed.
+  ///   - bucketBytes: layers' gradients travel together until they are so many bytes.
+  ///   - shardsOptimizer: whether each rank updates a part of the parameters only (ZeRO stage 1).
+  public init(
+    algorithm: AllreduceAlgorithm = .automatic, wire: WireFormat = .full, overlap: Overlap = .automatic,
+    bucketBytes: Int = 1 << 20, shardsOptimizer: Bool = false
+  ) {
+    self.algorithm = algorithm
+    self.wire = wire
+    self.overlap = overlap
+    self.bucketBytes = bucketBytes
+    self.shardsOptimizer = shardsOptimizer
+  }
+}
+
+/// Follows a model through a step, and sends the gradient of each bucket of layers on its way once it is complete.
+final class GradientExchanger<Scalar: TrainingScalar & MPIElement>: StepObserver {
+  let bucket: GradientBucket<Scalar>
+  private let exchange: GradientExchange
+  var algorithm: AllreduceAlgorithm { exchange.algorithm }
+  private let communicator: Communicator
+  private let overlapped: OverlappedAllreduce<Scalar>?
+  /// Elements that are still to come of each part but the last, which is the statistics and the totals.
+  private var missing: [Int]
+  private let counts: [Int]
+  private let parts: [Range<Int>]
+  private var sent = 0
+
+  /// Every rank of the communicator must call it.
+  init<M: Model>(
+    for model: M, over communicator: Communicator, _ exchange: GradientExchange
+  ) throws where M.Scalar == Scalar {
+    bucket = try GradientBucket(parameterCount: model.parameterCount, over: communicator)
+    self.exchange = exchange
+    self.communicator = communicator
+    let least = exchange.bucketBytes / MemoryLayout<Scalar>.stride
+    var parts: [Range<Int>] = []
+    for range in model.gradientParts where !range.isEmpty {
+      // Backward goes down: what comes next lies right below.
+      if let last = parts.last, last.count < least, range.upperBound == last.lowerBound {
+        parts[parts.count - 1] = range.lowerBound..<last.upperBound
+      } else {
+        parts.append(range)
+      }
+    }
+    self.parts = parts
+    counts = parts.map(\.count)
+    missing = counts
+    let trainable = counts.reduce(0, +)
+    let wants =
+      switch exchange.overlap {
+      case .automatic: parts.count > 1 && exchange.algorithm == .automatic
+      case .on: true
+      case .off: false
+      }
+    overlapped =
+      wants && communicator.size > 1 && !exchange.shardsOptimizer
+      ? try OverlappedAllreduce(
+        bucket.buffer, parts: parts + [trainable..<bucket.buffer.count], over: communicator, wire: exchange.wire)
+      : nil
+  }
+
+  /// Starts a step; the bucket may be written to.
+  func begin() {
+    missing = counts
+    sent = 0
+    overlapped?.begin()
+  }
+
+  /// Whether this rank updates a part of the parameters only. The same on every rank, which a part's length isn't.
+  var isSharded: Bool { exchange.shardsOptimizer && communicator.size > 1 }
+
+  /// The parameters that this rank updates; their gradient is what it gets the sums of. Statistics are everybody's.
+  var owned: Range<Int> {
+    let trainable = 0..<(parts.reduce(0) { $0 + $1.count })
+    guard isSharded else { return trainable }
+    return communicator.part(communicator.rank, of: bucket.buffer).clamped(to: trainable)
+  }
+
+  /// Completes the parameters of every rank from those that the ranks have updated.
+  func gather(_ parameters: UnsafeMutableBufferPointer<Scalar>) throws {
+    guard isSharded else { return }
+    let all = parameters.indices
+    // Statistics, in the last parts, are the same everywhere already.
+    try communicator.allgather(
+      parameters, parts: (0..<communicator.size).map { communicator.part($0, of: bucket.buffer).clamped(to: all) })
+  }
+
+  /// The bucket holds this rank's part of everything: returns when it holds the sums.
+  ///
+  /// - Returns: how long the exchange took, and how much of that was waited for.
+  func finish() throws -> (total: Duration, exposed: Duration) {
+    guard let overlapped else {
+      let clock = ContinuousClock()
+      let start = clock.now
+      if isSharded {
+        // The end of the buffer, statistics and totals, everybody needs.
+        let trainable = parts.reduce(0) { $0 + $1.count }
+        var shared = Array(bucket.all[trainable...])
+        try communicator.reduceScatter(bucket.buffer)
+        try communicator.allreduce(&shared)
+        for (index, value) in shared.enumerated() { bucket.all[trainable + index] = value }
+      } else {
+        try communicator.allreduce(bucket.buffer, using: exchange.algorithm, wire: exchange.wire)
+      }
+      let elapsed = clock.now - start
+      return (elapsed, elapsed)
+    }
+    while sent <= parts.count {
+      try overlapped.ready(sent)
+      sent += 1
+    }
+    try overlapped.finish()
+    return overlapped.elapsed
+  }
+
+  // MARK: StepObserver
+
+  func parametersNeeded(_ range: Range<Int>) {}
+
+  func gradientComplete(_ range: Range<Int>) throws {
+    guard let overlapped, let part = parts.firstIndex(where: { $0.overlaps(range) }) else { return }
+    missing[part] -= range.count
+    while sent < parts.count, missing[sent] <= 0 {
+      try overlapped.ready(sent)
+      sent += 1
+    }
+  }
+
+  func sumOverRanks(_ values: UnsafeMutableBufferPointer<Scalar>) throws {
+    guard communicator.size > 1 else { return }
+    guard let overlapped else { return try communicator.allreduce(values) }
+    try overlapped.exclusively { try communicator.allreduce(values) }
+  }
+}
