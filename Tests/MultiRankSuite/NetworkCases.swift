@@ -1,0 +1,61 @@
+import DataParallel
+import Kernels
+import Learning
+import MPI
+import Networks
+
+/// Networks whose layers look at ranks, or at a sample's number.
+let networkCases: [Case] = [
+  Case("networks", "batch norm over the ranks and dropout train alike at any number of ranks") { world in
+    // With batches of 3, some of 4 ranks have no samples.
+    for (batch, overlap) in [(12, GradientExchange.Overlap.off), (3, .off), (30, .on), (3, .on)] {
+      try expectSameAtAnyNumberOfRanks(world, within: 2e-3, "batches of \(batch), overlap \(overlap)") { ranks in
+        try fit(ranks, batch: batch, overlap: overlap, input: [1, 6, 6]) {
+          Convolution(5, kernel: 3); BatchNorm(overRanks: true); ReLU(); Dropout(0.2); Flatten()
+          Dense(8); BatchNorm(overRanks: true); Tanh(); Dropout(); Dense(3)
+        }
+      }
+    }
+  },
+  Case("networks", "batches cut into micro-batches hang no rank, even without samples") { world in
+    // Each rank cuts its own share, so that the statistics are those of other samples at another number of ranks.
+    for batch in [3, 12] {
+      let parameters = try fit(world, batch: batch, microBatches: 4, input: [1, 6, 6]) {
+        Convolution(5, kernel: 3); BatchNorm(overRanks: true); ReLU(); Dropout(0.2); Dense(3)
+      }
+      expect(parameters.allSatisfy { $0.isFinite }, "batches of \(batch)")
+    }
+  },
+  Case("networks", "recurrent layers train alike at any number of ranks and of micro-batches") { world in
+    for microBatches in [1, 2] {
+      try expectSameAtAnyNumberOfRanks(world, within: 1e-3, "\(microBatches) micro-batches") { ranks in
+        try fit(ranks, batch: 12, microBatches: microBatches, input: [6, 6]) {
+          LSTM(9, returnsSequence: true); LayerNorm(); Dropout(0.2); GRU(7); Dense(3)
+        }
+      }
+    }
+  },
+]
+
+/// Three epochs over 60 made-up samples of three classes, dealt out over the ranks.
+/// - Returns: the parameters, statistics included.
+private func fit(
+  _ ranks: Communicator, batch: Int, microBatches: Int = 1, overlap: GradientExchange.Overlap = .automatic,
+  input: [Int], @LayerBuilder _ layers: () -> [any Layer]
+) throws -> [Float] {
+  let count = input.reduce(1, *)
+  let rows = Part(ranks.rank, of: ranks.size).range(of: 60)
+  var features: [Float] = []
+  var targets: [Float] = []
+  for row in rows {
+    var generator = SeededGenerator(seed: 11, stream: UInt64(row))
+    targets.append(Float(row % 3))
+    features += (0..<count).map { _ in Float(generator.normal()) + Float(row % 3) / 2 }
+  }
+  let shard = try Shard(Dataset(featureCount: count, features: features, targets: targets), over: ranks)
+  var trainer = try StochasticTrainer(
+    Sequential(input: input, of: layers()), optimizer: SGD(learningRate: 0.05), batchSize: batch, over: ranks,
+    microBatches: microBatches, exchange: GradientExchange(overlap: overlap, bucketBytes: 256))
+  for _ in 0..<3 { _ = try trainer.runEpoch(on: shard) }
+  return trainer.parameters
+}
