@@ -1,4 +1,5 @@
 public import ArgumentParser
+import Foundation
 public import Networks
 public import RingTrain
 
@@ -78,8 +79,10 @@ extension WireFormat: ExpressibleByArgument {}
     let features = (0..<(rows * 784)).map { _ in Float(generator.uniform()) }
     let targets = (0..<rows).map { _ in Float(generator.next(below: 10)) }
     let shard = try Shard(Dataset(featureCount: 784, features: features, targets: targets), over: world)
+    let before = residentMemory()
+    let network = try subject.network(computing)
     var trainer = try StochasticTrainer(
-      subject.network(computing), optimizer: SGD(learningRate: 0.01), batchSize: batch * world.size, over: world,
+      network, optimizer: SGD(learningRate: 0.01), batchSize: batch * world.size, over: world,
       exchange: GradientExchange(wire: wire, overlap: overlap))
     _ = try trainer.runEpoch(on: shard)
     var reports: [TrainingReport] = []
@@ -87,12 +90,23 @@ extension WireFormat: ExpressibleByArgument {}
     guard world.isRoot, speaks else { return }
     func median(_ value: (TrainingReport) -> Double) -> Double { SampleStatistics(reports.map(value)).median }
     let steps = Double(reports[0].steps)
+    // Weights, their gradient, and the activations of one batch.
+    let needed = 4 * (2 * network.parameterCount + batch * (784 + network.shapes.reduce(0) { $0 + $1.reduce(1, *) }))
     print(
       "{\"model\":\"\(subject.rawValue)\",\"ranks\":\(world.size),\"batch\":\(batch),"
         + "\"samples_per_second\":\(Int(median(\.samplesPerSecond))),\"step_ms\":\(median { $0.seconds / steps * 1e3 }),"
         + "\"exchange_ms\":\(median { ($0.communication.median + $0.waiting.median) / steps * 1e3 }),"
         + "\"hidden_ms\":\(median { $0.hidden.median / steps * 1e3 }),"
+        + "\"growth_mib\":\(mebibytes(reports.last!.peakMemory - before)),\"needed_mib\":\(mebibytes(needed)),"
         + "\"peak_mib\":\(reports.last!.peakMemory >> 20)}")
+  }
+
+  private func mebibytes(_ bytes: Int) -> Double { (Double(bytes) / 104857.6).rounded() / 10 }
+
+  /// What this process holds in memory now, in bytes.
+  private func residentMemory() -> Int {
+    let fields = (try? String(contentsOfFile: "/proc/self/statm", encoding: .utf8))?.split(separator: " ") ?? []
+    return fields.count > 1 ? (Int(fields[1]) ?? 0) * Int(sysconf(Int32(_SC_PAGESIZE))) : 0
   }
 
   private func exchange(_ subject: Subject, over world: Communicator) throws {

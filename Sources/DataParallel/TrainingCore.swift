@@ -62,8 +62,16 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
         throw ConfigurationError("\(initial!.count) initial parameters for a model that has \(count)")
       }
     }
+    let layouts = try communicator.allgather(model.layoutHash)
+    try communicator.agree {
+      guard layouts.allSatisfy({ $0 == layouts[0] }) else {
+        throw ConfigurationError(
+          "this rank keeps the parameters in another order than rank 0: its processor is of another kind, which networks "
+            + "can't be trained across (ONEDNN_MAX_CPU_ISA=AVX2 makes them alike)")
+      }
+    }
     var parameters = initial ?? Array(repeating: 0, count: count)
-    if initial == nil { parameters.withUnsafeMutableBufferPointer { model.initialize($0) } }
+    if initial == nil { try parameters.withUnsafeMutableBufferPointer { try model.initialize($0) } }
     // Replicas start alike whatever the model's own initialisation does.
     try parameters.withUnsafeMutableBufferPointer { try communicator.broadcast($0, from: 0) }
     self.parameters = parameters
@@ -177,7 +185,10 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
     let hashes = try communicator.allgather(hash)
     guard hashes.allSatisfy({ $0 == hash }) else { throw ReplicaMismatch(hashes: hashes) }
     // What the last step made of them no loss has shown yet.
-    if let odd = parameters.first(where: { !$0.isFinite }) { try checkFinite(Double(odd), self.steps...self.steps) }
+    let squares = parameters.withUnsafeBufferPointer { sumOfSquares($0) }
+    if !squares.isFinite, let odd = parameters.first(where: { !$0.isFinite }) {
+      try checkFinite(Double(odd), self.steps...self.steps)
+    }
     let all = try communicator.allgather(
       [spent.compute.seconds, spent.exchange.seconds, seconds, spent.hidden.seconds, Double(peakMemory())])
     spent = Spent()

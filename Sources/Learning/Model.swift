@@ -37,6 +37,10 @@ public protocol Model<Scalar>: Sendable {
   /// one is the sum over the rows of weight × how much it is to change. None by default.
   var statisticCount: Int { get }
 
+  /// Tells orders of the flat buffer apart: the ranks' must be the same, since gradients are added element by element.
+  /// 0 by default.
+  var layoutHash: UInt64 { get }
+
   /// The parameters, statistics left out, in the ranges and the order in which ``computeGradient`` tells a step's
   /// observer that their gradient is complete. All at once by default.
   var gradientParts: [Range<Int>] { get }
@@ -49,7 +53,7 @@ public protocol Model<Scalar>: Sendable {
   var metric: Metric { get }
 
   /// Fills the parameters before training starts. Zeros by default.
-  func initialize(_ parameters: UnsafeMutableBufferPointer<Scalar>)
+  func initialize(_ parameters: UnsafeMutableBufferPointer<Scalar>) throws
 
   /// Adds the *sum* over the batch's rows of weight × gradient of the loss to `gradient`.
   ///
@@ -101,11 +105,12 @@ public protocol Model<Scalar>: Sendable {
 extension Model {
   public var penalizedParameterCount: Int { parameterCount }
   public var statisticCount: Int { 0 }
+  public var layoutHash: UInt64 { 0 }
   public var tensorCounts: [Int] { tensors.map(\.count) }
   public var gradientParts: [Range<Int>] { [0..<(parameterCount - statisticCount)] }
   public var tensors: [TensorLayout] { [TensorLayout(name: "parameters", shape: [parameterCount])] }
   public var metric: Metric { .none }
-  public func initialize(_ parameters: UnsafeMutableBufferPointer<Scalar>) { parameters.update(repeating: 0) }
+  public func initialize(_ parameters: UnsafeMutableBufferPointer<Scalar>) throws { parameters.update(repeating: 0) }
 
   public func exported(_ parameters: [Scalar]) throws -> [Scalar] { parameters }
   public func imported(_ values: [Scalar]) throws -> [Scalar] { values }

@@ -28,8 +28,8 @@ final class Passes: @unchecked Sendable {  // all that changes is behind the loc
   /// The gradient of one micro-batch, where there are several.
   private var scratch: [Float] = []
 
-  /// The most samples of a pass that only goes forward.
-  private static let largestForward = 256
+  /// The most samples of a pass that only goes forward: no more than of one in training, whose memory is there.
+  private var largestForward: Int { min(256, passes.keys.lazy.filter(\.isTraining).map(\.batch).max() ?? 256) }
 
   /// - Parameter inputs: the shape of each layer's input.
   init(
@@ -121,8 +121,9 @@ final class Passes: @unchecked Sendable {  // all that changes is behind the loc
     lock.lock()
     defer { lock.unlock() }
     guard let values = parameters.baseAddress else { return }
-    for first in stride(from: 0, to: batch.count, by: Self.largestForward) {
-      let rows = first..<min(first + Self.largestForward, batch.count)
+    let most = largestForward
+    for first in stride(from: 0, to: batch.count, by: most) {
+      let rows = first..<min(first + most, batch.count)
       let pass = try pass(Key(batch: rows.count, isTraining: false))
       let loss = try execute(
         pass, Run(step: TrainingStep(), batch: batch[rows], first: first), values, nil, announce: false)

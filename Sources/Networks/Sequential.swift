@@ -19,6 +19,8 @@ public struct Sequential: Model {
   /// Of one sample: the number of classes, or 1.
   public let outputShape: [Int]
   public let layers: [any Layer]
+  /// Of one sample, behind each layer.
+  public let shapes: [[Int]]
   public let loss: NetworkLoss
   /// Chooses the first weights.
   public let seed: UInt64
@@ -78,6 +80,7 @@ public struct Sequential: Model {
     inputShape = input
     outputShape = shape
     self.layers = layers
+    shapes = Array(inputs.dropFirst())
     self.loss = loss
     self.seed = seed
 
@@ -120,6 +123,16 @@ public struct Sequential: Model {
   public let penalizedParameterCount: Int
   public var statisticCount: Int { parameterCount - penalizedParameterCount }
   public var tensorCounts: [Int] { arrays.filter(\.isTrainable).map(\.count) }
+  /// oneDNN's choice of orders depends on the processor.
+  public var layoutHash: UInt64 {
+    var hash: UInt64 = 0xcbf2_9ce4_8422_2325
+    for array in arrays {
+      for number in [array.start] + array.stored.order {
+        hash = (hash ^ UInt64(bitPattern: Int64(number))) &* 0x100_0000_01b3
+      }
+    }
+    return hash
+  }
   /// Layer by layer, from the last to the first, large ones slice by slice.
   public var gradientParts: [Range<Int>] { passes.gradientParts }
   public var metric: Metric { loss == .squaredError ? .r2 : .accuracy }
@@ -132,59 +145,77 @@ public struct Sequential: Model {
     arrays.map { TensorLayout(name: "\($0.layer).\($0.name)", shape: $0.shape) }
   }
 
-  public func initialize(_ parameters: UnsafeMutableBufferPointer<Float>) {
+  public func initialize(_ parameters: UnsafeMutableBufferPointer<Float>) throws {
     parameters.update(repeating: 0)
-    let values = arrays.enumerated().flatMap { index, array in
+    // Array by array, so that no second copy of all is ever held.
+    for (index, array) in arrays.enumerated() {
       var generator = SeededGenerator(seed: seed, stream: UInt64(index))
-      return (0..<array.shape.reduce(1, *)).map { _ in
-        switch array.initialization {
-        case .uniform(let bound): Float((2 * generator.uniform() - 1) * bound)
-        case .normal(let deviation): Float(generator.normal() * deviation)
-        case .constant(let value): value
+      var values = [Float](unsafeUninitializedCapacity: array.shape.reduce(1, *)) { values, count in
+        count = values.count
+        for index in values.indices {
+          switch array.initialization {
+          case .uniform(let bound): values[index] = Float((2 * generator.uniform() - 1) * bound)
+          case .normal(let deviation): values[index] = Float(generator.normal() * deviation)
+          case .constant(let value): values[index] = value
+          }
         }
       }
+      try values.withUnsafeMutableBytes {
+        try reorder($0, array.plain, to: raw(parameters, array.range), array.stored)
+      }
     }
-    let laidOut = try? imported(values)
-    for (index, value) in (laidOut ?? []).enumerated() { parameters[index] = value }
   }
 
   public func exported(_ parameters: [Float]) throws -> [Float] {
-    var values: [Float] = []
-    for array in arrays {
-      let count = array.shape.reduce(1, *)
-      var stored = Array(parameters[array.range])
-      var plain = [Float](repeating: 0, count: max(count, 1))
-      try reorder(&stored, array.stored, to: &plain, array.plain)
-      values += plain.prefix(count)
+    var parameters = parameters
+    var values = [Float](repeating: 0, count: weightCount)
+    try parameters.withUnsafeMutableBufferPointer { parameters in
+      try values.withUnsafeMutableBufferPointer { values in
+        try forEachArray { array, range in
+          try reorder(
+            raw(parameters, array.range), array.stored,
+            to: raw(values, range), array.plain)
+        }
+      }
     }
     return values
   }
 
   public func imported(_ values: [Float]) throws -> [Float] {
+    var values = values
     var parameters = [Float](repeating: 0, count: parameterCount)
-    var start = 0
-    for array in arrays {
-      let count = array.shape.reduce(1, *)
-      var plain = Array(values[start..<(start + count)])
-      var stored = [Float](repeating: 0, count: array.count)
-      try reorder(&plain, array.plain, to: &stored, array.stored)
-      parameters.replaceSubrange(array.range, with: stored)
-      start += count
+    try parameters.withUnsafeMutableBufferPointer { parameters in
+      try values.withUnsafeMutableBufferPointer { values in
+        try forEachArray { array, range in
+          try reorder(
+            raw(values, range), array.plain,
+            to: raw(parameters, array.range), array.stored)
+        }
+      }
     }
     return parameters
   }
 
-  private func reorder(
-    _ source: inout [Float], _ from: MemoryDescriptor, to target: inout [Float], _ order: MemoryDescriptor
-  ) throws {
-    try source.withUnsafeMutableBytes { source in
-      try target.withUnsafeMutableBytes { target in
-        guard let sourceStart = source.baseAddress, let targetStart = target.baseAddress else { return }
-        try Primitive(
-          reordering: Memory(from, at: sourceStart), to: Memory(order, at: targetStart)
-        ).execute()
-      }
+  /// Each array, and where its values stand in the order of ``tensors``.
+  private func forEachArray(_ body: (ParameterArray, Range<Int>) throws -> Void) rethrows {
+    var end = 0
+    for array in arrays {
+      let start = end
+      end += array.shape.reduce(1, *)
+      try body(array, start..<end)
     }
+  }
+
+  private func raw(_ buffer: UnsafeMutableBufferPointer<Float>, _ range: Range<Int>) -> UnsafeMutableRawBufferPointer {
+    UnsafeMutableRawBufferPointer(UnsafeMutableBufferPointer(rebasing: buffer[range]))
+  }
+
+  private func reorder(
+    _ source: UnsafeMutableRawBufferPointer, _ from: MemoryDescriptor, to target: UnsafeMutableRawBufferPointer,
+    _ order: MemoryDescriptor
+  ) throws {
+    guard let start = source.baseAddress, let targetStart = target.baseAddress else { return }
+    try Primitive(reordering: Memory(from, at: start), to: Memory(order, at: targetStart)).execute()
   }
 
   // MARK: Computing

@@ -46,7 +46,7 @@ struct Samples {
 extension Sequential {
   func firstParameters() -> [Float] {
     var parameters = [Float](repeating: 0, count: parameterCount)
-    parameters.withUnsafeMutableBufferPointer { initialize($0) }
+    try! parameters.withUnsafeMutableBufferPointer { try initialize($0) }
     return parameters
   }
 

@@ -35,6 +35,17 @@ struct MemoryDescriptor: Equatable, @unchecked Sendable {  // a value
 
   var type: dnnl_data_type_t { raw.data_type }
 
+  /// Numbers that tell the order in memory: extents with what fills them up, strides, blocks.
+  var order: [Int] {
+    let blocking = raw.format_desc.blocking
+    func numbers<Tuple>(_ tuple: Tuple, _ count: Int) -> [Int] {
+      withUnsafeBytes(of: tuple) { $0.bindMemory(to: Int64.self).prefix(count).map(Int.init) }
+    }
+    let (rank, blocks) = (Int(raw.ndims), Int(blocking.inner_nblks))
+    return numbers(raw.padded_dims, rank) + numbers(blocking.strides, rank) + numbers(blocking.inner_blks, blocks)
+      + numbers(blocking.inner_idxs, blocks)
+  }
+
   /// The same order with elements of another type.
   func typed(_ type: dnnl_data_type_t) -> MemoryDescriptor {
     var other = self
