@@ -9,6 +9,7 @@ final class Passes: @unchecked Sendable {  // all that changes is behind the loc
   private let layers: [any LayerDefinition]
   private let input: [Int]
   private let loss: NetworkLoss
+  private let augmentation: Augmentation?
   private let arrays: [ParameterArray]
 
   private struct Key: Hashable {
@@ -23,10 +24,14 @@ final class Passes: @unchecked Sendable {  // all that changes is behind the loc
   /// The most samples of a pass that only goes forward.
   private static let largestForward = 256
 
-  init(_ layers: [any LayerDefinition], input: [Int], loss: NetworkLoss, arrays: [ParameterArray]) {
+  init(
+    _ layers: [any LayerDefinition], input: [Int], loss: NetworkLoss, augmentation: Augmentation?,
+    arrays: [ParameterArray]
+  ) {
     self.layers = layers
     self.input = input
     self.loss = loss
+    self.augmentation = augmentation
     self.arrays = arrays
   }
 
@@ -96,8 +101,16 @@ final class Passes: @unchecked Sendable {  // all that changes is behind the loc
     if workspace.byteCount < pass.byteCount { workspace = Workspace(byteCount: pass.byteCount) }
     return try pass.run(run, in: workspace.start, at: values, to: gradient, announce: announce) { input in
       let count = run.batch.featureCount
+      let augmentation = gradient == nil ? nil : augmentation
       for row in 0..<run.batch.count {
-        (input + row * count).update(from: run.batch.row(row).baseAddress!, count: count)
+        let (source, target) = (run.batch.row(row).baseAddress!, input + row * count)
+        if let augmentation {
+          let change = augmentation.change(
+            seed: run.step.seed, epoch: run.step.epoch, sample: run.step.firstRow + run.batch.number(row))
+          augmentation.copy(source, to: target, change)
+        } else {
+          target.update(from: source, count: count)
+        }
       }
     }
   }

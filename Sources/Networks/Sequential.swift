@@ -22,6 +22,8 @@ public struct Sequential: Model {
   public let loss: NetworkLoss
   /// Chooses the first weights.
   public let seed: UInt64
+  /// What is done to the samples in training.
+  public let augmentation: Augmentation?
 
   private let definitions: [any LayerDefinition]
   private let arrays: [ParameterArray]
@@ -31,21 +33,32 @@ public struct Sequential: Model {
   ///   - input: the shape of one sample.
   ///   - loss: what an error costs.
   ///   - seed: chooses the first weights; the same on every rank.
+  ///   - augmentation: what is done to the samples in training, if they are images.
   ///   - layers: the layers, in order.
   /// - Throws: ``ShapeError`` where a layer doesn't fit the one before; `ConfigurationError`; ``OneDNNError``.
   public init(
-    input: [Int], loss: NetworkLoss = .crossEntropy(), seed: UInt64 = 0, @LayerBuilder layers: () throws -> [any Layer]
+    input: [Int], loss: NetworkLoss = .crossEntropy(), seed: UInt64 = 0, augmentation: Augmentation? = nil,
+    @LayerBuilder layers: () throws -> [any Layer]
   ) throws {
-    try self.init(input: input, loss: loss, seed: seed, of: try layers())
+    try self.init(input: input, loss: loss, seed: seed, augmentation: augmentation, of: try layers())
   }
 
   /// The same, of layers in an array.
-  public init(input: [Int], loss: NetworkLoss = .crossEntropy(), seed: UInt64 = 0, of layers: [any Layer]) throws {
+  ///
+  /// - Parameter maximumParameterCount: refuses a network that has more, before memory is asked for: for networks that
+  ///   somebody else has described.
+  public init(
+    input: [Int], loss: NetworkLoss = .crossEntropy(), seed: UInt64 = 0, augmentation: Augmentation? = nil,
+    maximumParameterCount: Int? = nil, of layers: [any Layer]
+  ) throws {
     guard !input.isEmpty, input.count <= 3, input.allSatisfy({ $0 > 0 }) else {
       throw ConfigurationError("a network's input is \(input): one to three extents, each at least 1")
     }
     guard Self.fits(input) else { throw ConfigurationError("a network's input is \(input): too large") }
     try loss.validate()
+    if let image = augmentation?.image, image.reduce(1, *) != input.reduce(1, *) {
+      throw ConfigurationError("images of \(image) are to be augmented, but the network's input is \(input)")
+    }
     definitions = try layers.map {
       guard let layer = $0 as? any LayerDefinition else {
         throw ConfigurationError("\($0.description) is not one of this module's layers")
@@ -72,9 +85,11 @@ public struct Sequential: Model {
     self.layers = layers
     self.loss = loss
     self.seed = seed
+    self.augmentation = augmentation
 
     // The first pass is made to find out how oneDNN wants the parameters.
     let builder = PassBuilder(batch: 64, isTraining: true, arrays: nil)
+    if let maximumParameterCount { builder.remainingValues = maximumParameterCount }
     _ = try Pass(builder, definitions, input: input, loss: loss)
     var arrays = builder.arrays
     var end = 0
@@ -90,7 +105,7 @@ public struct Sequential: Model {
     }
     parameterCount = end
     self.arrays = arrays
-    passes = Passes(definitions, input: input, loss: loss, arrays: arrays)
+    passes = Passes(definitions, input: input, loss: loss, augmentation: augmentation, arrays: arrays)
   }
 
   /// A bound far above what memory holds, so that no product of extents overflows.
