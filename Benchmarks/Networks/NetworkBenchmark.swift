@@ -1,6 +1,6 @@
-import ArgumentParser
+public import ArgumentParser
 import Networks
-import RingTrain
+public import RingTrain
 
 /// The four networks that are compared with PyTorch.
 enum Subject: String, CaseIterable, ExpressibleByArgument {
@@ -40,10 +40,15 @@ enum Subject: String, CaseIterable, ExpressibleByArgument {
   }
 }
 
+extension GradientExchange.Overlap: ExpressibleByArgument {}
+extension WireFormat: ExpressibleByArgument {}
+
 /// Trains each network on made-up images for a while, and prints samples a second of all ranks, a line of JSON each.
 @main struct NetworkBenchmark: ParsableCommand {
   @Option(help: "Which networks.") var models: [Subject] = Subject.allCases
   @Option(help: "Samples of a rank in a step; each network's own by default.") var batch: Int?
+  @Option(help: "Whether gradients travel while others are computed.") var overlap = GradientExchange.Overlap.automatic
+  @Option(help: "How gradients travel between hosts.") var wire = WireFormat.full
   @Option(help: "How long to measure each, in seconds.") var seconds = 3.0
 
   func run() throws {
@@ -56,7 +61,8 @@ enum Subject: String, CaseIterable, ExpressibleByArgument {
         let targets = (0..<rows).map { _ in Float(generator.next(below: 10)) }
         let shard = try Shard(Dataset(featureCount: 784, features: features, targets: targets), over: world)
         var trainer = try StochasticTrainer(
-          subject.network(), optimizer: SGD(learningRate: 0.01), batchSize: batch * world.size, over: world)
+          subject.network(), optimizer: SGD(learningRate: 0.01), batchSize: batch * world.size, over: world,
+          exchange: GradientExchange(wire: wire, overlap: overlap))
         _ = try trainer.runEpoch(on: shard)
         var rates: [Double] = []
         let clock = ContinuousClock()

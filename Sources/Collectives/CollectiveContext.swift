@@ -11,17 +11,19 @@ final class CollectiveContext: CommunicatorAttachment {
   /// Messages of our collectives travel here, where no message of the program can be taken for one of theirs.
   let channel: Communicator
   /// This rank's host, and its place there.
-  private let place: (host: Int, local: Int)
+  let place: (host: Int, local: Int)
   /// All ranks, those of a host side by side whatever the launcher's mapping.
   private let ranksByHost: [Int]
   /// The ranks that have this one's place on each host; empty where some host has no such rank.
-  private let counterparts: [Int]
+  let counterparts: [Int]
   /// Whether all hosts have as many ranks.
   private let isUniform: Bool
   /// Whether the ranks of every host share memory, as far as there are several. The same on every rank: ranks that went
   /// different ways would wait for each other for ever.
-  private let hostsShare: Bool
+  let hostsShare: Bool
   private var executor: ScheduleExecutor
+  /// Made when first asked for.
+  private var overlapping: Communicator?
   let topology: TuningTopology
   /// What `.automatic` stands for here, and on the root where that comes from.
   let tuning: (rules: AllreduceRules, origin: String)
@@ -66,7 +68,16 @@ final class CollectiveContext: CommunicatorAttachment {
 
   var builtInRules: AllreduceRules { .builtIn(for: topology, hostsShare: hostsShare) }
 
+  /// Where messages travel while other collectives go on. Every rank must ask for it together.
+  func overlapChannel() throws(MPIError) -> Communicator {
+    if let overlapping { return overlapping }
+    let made = try channel.split(color: 0, key: channel.rank)!
+    overlapping = made
+    return made
+  }
+
   func release() {
+    try? overlapping?.free()
     try? local.free()
     try? channel.free()
   }
@@ -200,7 +211,7 @@ final class CollectiveContext: CommunicatorAttachment {
   }
 
   /// How an operand is cut for ``allreduceInBlocks``; kept, like schedules.
-  private struct BlockPlan {
+  struct BlockPlan {
     struct Key: Hashable {
       let count: Int
       let elementSize: Int
@@ -225,10 +236,20 @@ final class CollectiveContext: CommunicatorAttachment {
     // Whole cache lines, so that no two ranks' slices meet in one.
     let cuts = LineLayout(
       count: key.count, parts: min(8, key.count * key.elementSize / blockBytes), elementSize: key.elementSize)
+    let plan = makeBlockPlan(
+      (0..<cuts.parts).map { cuts[$0] }, elementSize: key.elementSize, wireSize: key.wireSize)
+    if blockPlans.count >= 16 { blockPlans.removeAll() }
+    blockPlans[key] = plan
+    return plan
+  }
+
+  /// - Parameters:
+  ///   - ranges: the blocks' elements, in the order in which they are exchanged.
+  ///   - wireSize: bytes of an element on its way.
+  func makeBlockPlan(_ ranges: [Range<Int>], elementSize: Int, wireSize: Int) -> BlockPlan {
     var plan = BlockPlan(
-      blocks: (0..<cuts.parts).map { index in
-        let range = cuts[index]
-        let slices = LineLayout(count: range.count, parts: layout.fewestOnHost, elementSize: key.elementSize)
+      blocks: ranges.map { range in
+        let slices = LineLayout(count: range.count, parts: layout.fewestOnHost, elementSize: elementSize)
         let own = slices[place.local]
         return BlockPlan.Block(
           range: range, slices: slices,
@@ -237,12 +258,10 @@ final class CollectiveContext: CommunicatorAttachment {
     if !counterparts.isEmpty {
       let (schedule, ends) = Schedule.rings(
         rank: place.host, size: counterparts.count, blocks: plan.blocks.map(\.own),
-        segment: segment(chunkBytes: 0, elementSize: key.wireSize))
+        segment: segment(chunkBytes: 0, elementSize: wireSize))
       plan.schedule = schedule
       for index in ends.indices { plan.blocks[index].end = ends[index] }
     }
-    if blockPlans.count >= 16 { blockPlans.removeAll() }
-    blockPlans[key] = plan
     return plan
   }
 
@@ -252,7 +271,7 @@ final class CollectiveContext: CommunicatorAttachment {
   }
 
   /// Nothing on a host that has one rank only.
-  private func onHost(
+  func onHost(
     _ operand: Operand, _ slices: LineLayout, reducing reduction: Reduction?, distributes: Bool,
     meanwhile: () throws(MPIError) -> Void = { () throws(MPIError) in }, _ site: CallSite
   ) throws(MPIError) {

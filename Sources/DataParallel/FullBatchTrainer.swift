@@ -1,4 +1,3 @@
-public import Collectives
 public import Learning
 public import MPI
 
@@ -14,14 +13,14 @@ public struct FullBatchTrainer<M: Model, O: Optimizer> where O.Scalar == M.Scala
   ///   - model: the same on every rank.
   ///   - optimizer: the same on every rank.
   ///   - communicator: the ranks.
-  ///   - allreduce: how gradients are averaged.
+  ///   - exchange: how gradients are added up.
   ///   - initial: parameters to go on from (warm start); the model's own otherwise.
   public init(
-    _ model: M, optimizer: O, over communicator: Communicator, allreduce: AllreduceAlgorithm = .automatic,
+    _ model: M, optimizer: O, over communicator: Communicator, exchange: GradientExchange = GradientExchange(),
     initial: [Scalar]? = nil
   ) throws {
     core = try TrainingCore(
-      model, optimizer: optimizer, over: communicator, allreduce: allreduce, initial: initial)
+      model, optimizer: optimizer, over: communicator, exchange: exchange, initial: initial)
   }
 
   public var model: M { core.model }

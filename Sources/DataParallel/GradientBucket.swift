@@ -11,7 +11,7 @@ import MPI
 final class GradientBucket<Scalar: TrainingScalar & MPIElement> {
   /// Everything that the allreduce sums: in memory that the ranks of a host share, so that it is reduced in place.
   let buffer: SharedBuffer<Scalar>
-  /// One value for each parameter.
+  /// One value for each parameter, statistics included.
   let gradient: UnsafeMutableBufferPointer<Scalar>
 
   private static var tailCount: Int { 3 }

@@ -1,4 +1,3 @@
-public import Collectives
 public import Learning
 public import MPI
 
@@ -44,13 +43,13 @@ public struct StochasticTrainer<M: Model, O: Optimizer> where O.Scalar == M.Scal
   ///     parameters are averaged after every k steps (local SGD: Stich, "Local SGD converges fast and communicates
   ///     little", 2019); results then depend on the number of ranks.
   ///   - averagingFrom: ``parameters`` is the mean over the steps from this one on (from 1; scikit-learn's `average`).
-  ///   - allreduce: how gradients are averaged.
+  ///   - exchange: how gradients are added up.
   ///   - initial: parameters to go on from (warm start); the model's own otherwise.
   /// - Throws: ``RankError`` with a `ConfigurationError`'s text.
   public init(
     _ model: M, optimizer: O, batchSize: Int, over communicator: Communicator, seed: UInt64 = 0,
     shuffle: Bool = true, syncEvery: Int = 1, averagingFrom: Int? = nil,
-    allreduce: AllreduceAlgorithm = .automatic, initial: [Scalar]? = nil
+    exchange: GradientExchange = GradientExchange(), initial: [Scalar]? = nil
   ) throws {
     try communicator.agree {
       if batchSize < 1 { throw ConfigurationError("the batch size is \(batchSize); it must be at least 1") }
@@ -60,7 +59,7 @@ public struct StochasticTrainer<M: Model, O: Optimizer> where O.Scalar == M.Scal
       }
     }
     core = try TrainingCore(
-      model, optimizer: optimizer, over: communicator, allreduce: allreduce, initial: initial)
+      model, optimizer: optimizer, over: communicator, exchange: exchange, initial: initial)
     self.batchSize = batchSize
     self.seed = seed
     self.shuffle = shuffle

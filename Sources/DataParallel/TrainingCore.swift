@@ -1,4 +1,5 @@
 import Collectives
+import Glibc
 import Kernels
 import Learning
 import MPI
@@ -11,11 +12,11 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
   let model: M
   var optimizer: O
   let communicator: Communicator
-  let algorithm: AllreduceAlgorithm
   /// This rank's replica.
   var parameters: [Scalar]
   /// Scratch between steps, so copies of a trainer may share it.
-  let bucket: GradientBucket<Scalar>
+  let exchanger: GradientExchanger<Scalar>
+  private var bucket: GradientBucket<Scalar> { exchanger.bucket }
   /// Steps taken since the trainer was made.
   var steps = 0
   var spent = Spent()
@@ -25,17 +26,19 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
   /// Time since the last report.
   struct Spent {
     var compute = Duration.zero
+    /// Waiting for the exchange of gradients.
     var exchange = Duration.zero
+    /// Of the exchange, what other computing hid.
+    var hidden = Duration.zero
   }
 
   init(
-    _ model: M, optimizer: O, over communicator: Communicator, allreduce algorithm: AllreduceAlgorithm,
+    _ model: M, optimizer: O, over communicator: Communicator, exchange: GradientExchange,
     initial: [Scalar]?
   ) throws {
     self.model = model
     self.optimizer = optimizer
     self.communicator = communicator
-    self.algorithm = algorithm
     let count = model.parameterCount
     try communicator.agree {
       guard initial == nil || initial!.count == count else {
@@ -47,7 +50,7 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
     // Replicas start alike whatever the model's own initialisation does.
     try parameters.withUnsafeMutableBufferPointer { try communicator.broadcast($0, from: 0) }
     self.parameters = parameters
-    self.bucket = try GradientBucket(parameterCount: count, over: communicator)
+    exchanger = try GradientExchanger(for: model, over: communicator, exchange)
   }
 
   /// One step on a global batch of which this rank has `batch`: gradient, one allreduce, update.
@@ -56,15 +59,17 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
   mutating func step(_ batch: Batch<Scalar>) throws -> (loss: Double, weight: Double) {
     let clock = ContinuousClock()
     let start = clock.now
-    try computeGradient(of: batch)
+    exchanger.begin()
+    try computeGradient(of: batch, observer: communicator.size > 1 ? exchanger : nil)
     let computed = clock.now
-    try communicator.allreduce(bucket.buffer, using: algorithm)
+    let exchange = try exchanger.finish()
     let exchanged = clock.now
     let totals = bucket.totals
     try checkFinite(totals.loss, (steps + 1)...(steps + 1))
     update(totals)
     spent.compute += (computed - start) + (clock.now - exchanged)
     spent.exchange += exchanged - computed
+    spent.hidden += exchange.total - exchange.exposed
     return totals
   }
 
@@ -74,7 +79,7 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
   mutating func localStep(_ batch: Batch<Scalar>) throws -> (loss: Double, weight: Double) {
     let clock = ContinuousClock()
     let start = clock.now
-    try computeGradient(of: batch)
+    try computeGradient(of: batch, observer: nil)
     let totals = bucket.totals
     update(totals)
     spent.compute += clock.now - start
@@ -95,7 +100,7 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
     let weight = Scalar(totals.weight)
     for index in parameters.indices { bucket.all[index] = parameters[index] * weight }
     bucket.totals = totals
-    try communicator.allreduce(bucket.buffer, using: algorithm)
+    try communicator.allreduce(bucket.buffer, using: exchanger.algorithm)
     let sums = bucket.totals
     try checkFinite(sums.loss, span)
     if sums.weight > 0 {
@@ -106,7 +111,9 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
     return sums
   }
 
-  private func computeGradient(of batch: Batch<Scalar>) throws {
+  private func computeGradient(of batch: Batch<Scalar>, observer: GradientExchanger<Scalar>?) throws {
+    var context = context
+    context.observer = observer
     let loss = try parameters.withUnsafeBufferPointer {
       try model.computeGradient(of: batch, at: $0, into: bucket.gradient, during: context)
     }
@@ -145,16 +152,18 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
     guard hashes.allSatisfy({ $0 == hash }) else { throw ReplicaMismatch(hashes: hashes) }
     // What the last step made of them no loss has shown yet.
     if let odd = parameters.first(where: { !$0.isFinite }) { try checkFinite(Double(odd), self.steps...self.steps) }
-    let all = try communicator.allgather([spent.compute.seconds, spent.exchange.seconds, seconds])
+    let all = try communicator.allgather(
+      [spent.compute.seconds, spent.exchange.seconds, seconds, spent.hidden.seconds, Double(peakMemory())])
     spent = Spent()
-    let column = { (index: Int) in stride(from: index, to: all.count, by: 3).map { all[$0] } }
+    let column = { (index: Int) in stride(from: index, to: all.count, by: 5).map { all[$0] } }
     // The rank that comes last into an allreduce waits for nobody: its time is what the exchange itself takes.
     let exchange = column(1)
     let communication = exchange.min()!
     return TrainingReport(
       epoch: epoch, steps: steps, samples: samples, loss: loss, seconds: column(2).max()!,
       compute: SampleStatistics(column(0)), communication: SampleStatistics(exchange.map { _ in communication }),
-      waiting: SampleStatistics(exchange.map { $0 - communication }), weightsHash: hash)
+      waiting: SampleStatistics(exchange.map { $0 - communication }), hidden: SampleStatistics(column(3)),
+      peakMemory: Int(column(4).max()!), weightsHash: hash)
   }
 }
 
@@ -175,6 +184,18 @@ package func parametersHash<Scalar>(_ parameters: [Scalar]) -> UInt64 {
     }
     return hash
   }
+}
+
+/// The most memory that this process has held so far, in bytes; 0 where the system doesn't tell.
+private func peakMemory() -> Int {
+  guard let file = fopen("/proc/self/status", "r") else { return 0 }
+  defer { fclose(file) }
+  var line = [CChar](repeating: 0, count: 256)
+  while fgets(&line, Int32(line.count), file) != nil {
+    guard strncmp(line, "VmHWM:", 6) == 0 else { continue }
+    return (line.withUnsafeBufferPointer { atol($0.baseAddress! + 6) }) * 1024
+  }
+  return 0
 }
 
 extension Duration {

@@ -21,6 +21,10 @@ public struct TrainingReport: Sendable {
   /// How long the ranks waited for slower ones, in seconds: time in the exchange beyond what the rank that came last
   /// needed.
   public internal(set) var waiting: SampleStatistics
+  /// How much longer the exchange would have taken but for what was computed meanwhile, in seconds.
+  public internal(set) var hidden: SampleStatistics
+  /// The most memory that a rank's process has held so far, in bytes.
+  public internal(set) var peakMemory: Int
   /// A hash of the parameters, bitwise the same on every rank.
   public internal(set) var weightsHash: UInt64
 

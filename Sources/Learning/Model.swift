@@ -37,6 +37,10 @@ public protocol Model<Scalar>: Sendable {
   /// one is the sum over the rows of weight × how much it is to change. None by default.
   var statisticCount: Int { get }
 
+  /// The parameters, statistics left out, in the ranges and the order in which ``computeGradient`` tells a step's
+  /// observer that their gradient is complete. All at once by default.
+  var gradientParts: [Range<Int>] { get }
+
   /// How well predictions fit; `.none` by default.
   var metric: Metric { get }
 
@@ -93,6 +97,7 @@ public protocol Model<Scalar>: Sendable {
 extension Model {
   public var penalizedParameterCount: Int { parameterCount }
   public var statisticCount: Int { 0 }
+  public var gradientParts: [Range<Int>] { [0..<(parameterCount - statisticCount)] }
   public var tensors: [TensorLayout] { [TensorLayout(name: "parameters", shape: [parameterCount])] }
   public var metric: Metric { .none }
   public func initialize(_ parameters: UnsafeMutableBufferPointer<Scalar>) { parameters.update(repeating: 0) }
@@ -104,10 +109,10 @@ extension Model {
     of batch: Batch<Scalar>, at parameters: UnsafeBufferPointer<Scalar>,
     into gradient: UnsafeMutableBufferPointer<Scalar>, during step: TrainingStep<Scalar>
   ) throws -> Double {
-    try step.observer?.parametersNeeded(0..<parameterCount)
+    try step.observer?.parametersNeeded(0..<(parameterCount - statisticCount))
     gradient.update(repeating: 0)
     let loss = try addGradient(of: batch, at: parameters, to: gradient)
-    try step.observer?.gradientComplete(0..<parameterCount)
+    try step.observer?.gradientComplete(0..<(parameterCount - statisticCount))
     return loss
   }
 

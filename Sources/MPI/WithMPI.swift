@@ -12,14 +12,14 @@ import Glibc
 /// Inside another `withMPI` the body just runs; the outer one ends MPI.
 ///
 /// - Parameters:
-///   - threadLevel: which threads will call MPI.
+///   - threadLevel: which threads will call MPI. Gradients that travel while others are computed need `.serialized`.
 ///   - body: the program. `world` is valid until it returns.
 /// - Returns: what `body` returns.
 /// - Throws: `MPIError` when MPI can't be started, gives less than `threadLevel`, or has already been ended.
 ///
 /// The corresponding C functions are `MPI_Init_thread`, `MPI_Finalize` and, on an error, `MPI_Abort`.
 public func withMPI<Result>(
-  threadLevel: ThreadLevel = .funneled, file: StaticString = #fileID, line: UInt = #line,
+  threadLevel: ThreadLevel = .serialized, file: StaticString = #fileID, line: UInt = #line,
   _ body: (Communicator) throws -> Result
 ) throws(MPIError) -> Result {
   let site = CallSite(file, line)

@@ -126,7 +126,7 @@ final class Passes: @unchecked Sendable {  // all that changes is behind the loc
   }
 
   /// The trainable parameters of each layer that has some, in order.
-  private var layerRanges: [Range<Int>] {
+  var layerRanges: [Range<Int>] {
     var ranges: [Range<Int>] = []
     var last = -1
     for array in arrays where array.isTrainable {

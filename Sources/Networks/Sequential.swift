@@ -126,6 +126,8 @@ public struct Sequential: Model {
   /// Those that are learnt; behind them come statistics that layers keep.
   public let penalizedParameterCount: Int
   public var statisticCount: Int { parameterCount - penalizedParameterCount }
+  /// Layer by layer, from the last to the first.
+  public var gradientParts: [Range<Int>] { passes.layerRanges.reversed() }
   public var metric: Metric { loss == .squaredError ? .r2 : .accuracy }
 
   /// Numbers of values in the arrays, without what fills up.

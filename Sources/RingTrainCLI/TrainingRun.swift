@@ -179,7 +179,7 @@ struct TrainingRun<Scalar: TrainingScalar & MPIElement> {
     case .gd:
       let optimizer = try world.agree { try makeOptimizer(stepsPerEpoch: 1, epochs: epochs) }
       var trainer = try FullBatchTrainer(
-        model, optimizer: optimizer, over: world, allreduce: options.allreduce, initial: initial)
+        model, optimizer: optimizer, over: world, exchange: GradientExchange(algorithm: options.allreduce), initial: initial)
       let start = clock.now
       let report = try trainer.run(on: rows.train, maximumSteps: epochs, stopping: stoppingRule()) { step, loss in
         let seconds = (clock.now - start).seconds
@@ -195,7 +195,7 @@ struct TrainingRun<Scalar: TrainingScalar & MPIElement> {
       }
       var trainer = try StochasticTrainer(
         model, optimizer: optimizer, batchSize: batch, over: world, seed: options.seed, shuffle: !options.noShuffle,
-        syncEvery: options.syncEvery, averagingFrom: options.average ? 1 : nil, allreduce: options.allreduce,
+        syncEvery: options.syncEvery, averagingFrom: options.average ? 1 : nil, exchange: GradientExchange(algorithm: options.allreduce),
         initial: initial)
       var reports: [TrainingReport] = []
       try trainer.fit(

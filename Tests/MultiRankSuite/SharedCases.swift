@@ -40,6 +40,30 @@ let sharedCases: [Case] = [
       expect((0..<5000).allSatisfy { doubles[$0] == Double($0 % 100 * world.size + ranks) }, "\(algorithm), sum")
     }
   },
+  Case("shared", "an allreduce in parts, which travel while others are computed") { world in
+    for parts in [[0..<1], [70_000..<70_001, 500..<70_000, 0..<500], [300_000..<900_000, 1..<300_000, 0..<1]] {
+      let count = parts.reduce(0) { $0 + $1.count }
+      let buffer = try SharedBuffer<Float>(count: count, over: world)
+      for overlaps in [true, false] {
+        let exchange = try OverlappedAllreduce(buffer, parts: parts, over: world, overlaps: overlaps)
+        for round in 0..<4 {
+          exchange.begin()
+          for (index, part) in parts.enumerated() {
+            for element in part { buffer[element] = Float((element % 1000) + world.rank + round) }
+            try exchange.ready(index)
+            let ranks = try exchange.exclusively { try world.allreduce(1) }
+            expectEqual(ranks, world.size, "an allreduce meanwhile:")
+          }
+          try exchange.finish()
+          let ranks = Float(world.size * (world.size - 1) / 2)
+          let wrong = (0..<count).first {
+            buffer[$0] != Float(world.size) * Float($0 % 1000 + round) + ranks
+          }
+          expect(wrong == nil, "\(parts), round \(round), overlaps \(overlaps): element \(wrong ?? 0)")
+        }
+      }
+    }
+  },
   Case("shared", "means by every algorithm, the same bits on all ranks") { world in
     for algorithm in AllreduceAlgorithm.allCases {
       for count in counts {

@@ -405,7 +405,8 @@ private func descend<Scalar: TrainingElement>(
   allreduce: AllreduceAlgorithm = .automatic, from initial: [Scalar]? = nil
 ) throws -> [Scalar] {
   var trainer = try FullBatchTrainer(
-    LinearRegression<Scalar>(featureCount: problem.features), optimizer: optimizer, over: ranks, allreduce: allreduce,
+    LinearRegression<Scalar>(featureCount: problem.features), optimizer: optimizer, over: ranks,
+    exchange: GradientExchange(algorithm: allreduce),
     initial: initial)
   let report = try trainer.run(on: problem.shard(ranks), maximumSteps: steps)
   expectEqual(report.samples, steps * problem.rows, "samples:")

@@ -75,6 +75,9 @@ struct ScheduleExecutor: ~Copyable {
   /// Whether everything up to a point has been sent and received.
   func has(reached point: Schedule.Point) -> Bool { received >= point.receives && sent >= point.sends }
 
+  /// Grows with whatever is sent or received.
+  var progress: Int { posted + received + started + sent }
+
   /// Moves the schedule on as far as it goes without waiting.
   ///
   /// - Parameter limit: elements beyond it aren't ready yet: they are neither sent nor changed.
