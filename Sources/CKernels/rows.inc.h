@@ -322,42 +322,6 @@ RT_CLONES double NAMED(rt_softmax)(const ROWS *rows, int64_t k, const REAL *w, c
   return total;
 }
 
-// Steps. No `fp` pragma: every processor, with or without fused multiply-add, gets the same bits.
-
-RT_INLINE void NAMED(sgd)(int64_t n, REAL *restrict w, const REAL *restrict g, REAL *restrict v, REAL *restrict q,
-                          REAL scale, REAL rate, REAL keep, REAL decay, REAL momentum, int nesterov, REAL u) {
-#pragma clang fp contract(off)
-  for (int64_t j = 0; j < n; j++) {
-    REAL step = scale * g[j];
-    if (v) {
-      step += decay * w[j];
-      v[j] = momentum * v[j] + step;
-      step = nesterov ? step + momentum * v[j] : v[j];
-    }
-    REAL z = w[j] * keep - rate * step;
-    if (q) {
-      // Pull towards 0, but not across, by what the weight has been spared so far (Tsuruoka, Tsujii and Ananiadou,
-      // Stochastic gradient descent training for L1-regularized log-linear models, 2009).
-      REAL lower = z - (u + q[j]), upper = z + (u - q[j]);
-      REAL clipped = z > 0 ? (lower > 0 ? lower : 0) : z < 0 ? (upper < 0 ? upper : 0) : z;
-      q[j] += clipped - z;
-      z = clipped;
-    }
-    w[j] = z;
-  }
-}
-
-RT_CLONES void NAMED(rt_sgd)(int64_t n, REAL *w, const REAL *g, REAL *v, REAL *q, REAL scale, REAL rate, REAL keep,
-                             REAL decay, REAL momentum, int nesterov, REAL u) {
-  // Each variant its own loop, without branches.
-  if (!v && !q) NAMED(sgd)(n, w, g, NULL, NULL, scale, rate, keep, 0, 0, 0, 0);
-  else if (!v) NAMED(sgd)(n, w, g, NULL, q, scale, rate, keep, 0, 0, 0, u);
-  else if (!q && !nesterov) NAMED(sgd)(n, w, g, v, NULL, scale, rate, keep, decay, momentum, 0, 0);
-  else if (!q) NAMED(sgd)(n, w, g, v, NULL, scale, rate, keep, decay, momentum, 1, 0);
-  else if (!nesterov) NAMED(sgd)(n, w, g, v, q, scale, rate, keep, decay, momentum, 0, u);
-  else NAMED(sgd)(n, w, g, v, q, scale, rate, keep, decay, momentum, 1, u);
-}
-
 #undef FOR_CLASS_GROUPS
 #undef VECTOR
 #undef ROWS

@@ -38,6 +38,7 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
   ) throws {
     self.model = model
     self.optimizer = optimizer
+    self.optimizer.prepare(ParameterLayout(model))
     self.communicator = communicator
     let count = model.parameterCount
     try communicator.agree {
@@ -126,20 +127,20 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
     // A batch whose samples all weigh nothing says nothing.
     guard totals.weight > 0 else { return }
     let scale = Scalar(1 / totals.weight)
-    let penalized = model.penalizedParameterCount
     let trainable = parameters.count - model.statisticCount
     let sums = bucket.gradient
+    optimizer.beginStep()
     parameters.withUnsafeMutableBufferPointer { parameters in
-      optimizer.step(
-        UnsafeMutableBufferPointer(rebasing: parameters[..<trainable]),
-        gradient: UnsafeBufferPointer(rebasing: sums[..<trainable]), scale: scale, penalizedCount: penalized)
+      optimizer.update(
+        0..<trainable, of: UnsafeMutableBufferPointer(rebasing: parameters[..<trainable]),
+        gradient: UnsafeBufferPointer(rebasing: sums[..<trainable]), scale: scale)
       for index in trainable..<parameters.count { parameters[index] += sums[index] * scale }
     }
   }
 
   func checkFinite(_ loss: Double, _ steps: ClosedRange<Int>) throws {
     if !loss.isFinite {
-      throw DivergenceError(steps: steps, learningRate: (optimizer as? SGD<Scalar>)?.currentLearningRate)
+      throw DivergenceError(steps: steps, learningRate: optimizer.currentLearningRate)
     }
   }
 

@@ -54,6 +54,34 @@ extension Float: TrainingScalar {
       Int64(count), parameters, gradient, step.velocity, step.truncated, step.scale, step.rate, step.keep,
       step.decay, step.momentum, step.nesterov ? 1 : 0, step.truncation)
   }
+
+  public static func adam(
+    _ parameters: UnsafeMutablePointer<Self>, gradient: UnsafePointer<Self>, count: Int, step: AdamStep<Self>
+  ) {
+    rt_adam_f32(
+      Int64(count), parameters, gradient, step.m, step.v, step.scale, step.decay, step.keep,
+      Self(step.rate * step.correction1), step.blend1, step.beta2, step.blend2, step.correction2, step.epsilon)
+  }
+
+  public static func lamb(
+    _ parameters: UnsafeMutablePointer<Self>, gradient: UnsafePointer<Self>, count: Int, step: AdamStep<Self>
+  ) {
+    rt_lamb_f32(
+      Int64(count), parameters, gradient, step.m, step.v, step.scale, step.decay, step.rate, step.blend1, step.beta2,
+      step.blend2, Self(step.correction1), step.correction2, step.epsilon)
+  }
+
+  public static func rms(
+    _ parameters: UnsafeMutablePointer<Self>, gradient: UnsafePointer<Self>, count: Int, step: RMSStep<Self>
+  ) {
+    rt_rms_f32(
+      Int64(count), parameters, gradient, step.squares, step.mean, step.velocity, step.scale, step.decay, step.rate,
+      step.keep, step.add, step.momentum, step.epsilon)
+  }
+
+  public static func sumOfSquares(_ x: UnsafePointer<Self>, count: Int) -> Double {
+    rt_squares_f32(Int64(count), x)
+  }
 }
 
 extension Double: TrainingScalar {
@@ -109,5 +137,33 @@ extension Double: TrainingScalar {
     rt_sgd_f64(
       Int64(count), parameters, gradient, step.velocity, step.truncated, step.scale, step.rate, step.keep,
       step.decay, step.momentum, step.nesterov ? 1 : 0, step.truncation)
+  }
+
+  public static func adam(
+    _ parameters: UnsafeMutablePointer<Self>, gradient: UnsafePointer<Self>, count: Int, step: AdamStep<Self>
+  ) {
+    rt_adam_f64(
+      Int64(count), parameters, gradient, step.m, step.v, step.scale, step.decay, step.keep,
+      Self(step.rate * step.correction1), step.blend1, step.beta2, step.blend2, step.correction2, step.epsilon)
+  }
+
+  public static func lamb(
+    _ parameters: UnsafeMutablePointer<Self>, gradient: UnsafePointer<Self>, count: Int, step: AdamStep<Self>
+  ) {
+    rt_lamb_f64(
+      Int64(count), parameters, gradient, step.m, step.v, step.scale, step.decay, step.rate, step.blend1, step.beta2,
+      step.blend2, Self(step.correction1), step.correction2, step.epsilon)
+  }
+
+  public static func rms(
+    _ parameters: UnsafeMutablePointer<Self>, gradient: UnsafePointer<Self>, count: Int, step: RMSStep<Self>
+  ) {
+    rt_rms_f64(
+      Int64(count), parameters, gradient, step.squares, step.mean, step.velocity, step.scale, step.decay, step.rate,
+      step.keep, step.add, step.momentum, step.epsilon)
+  }
+
+  public static func sumOfSquares(_ x: UnsafePointer<Self>, count: Int) -> Double {
+    rt_squares_f64(Int64(count), x)
   }
 }

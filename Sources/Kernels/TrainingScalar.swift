@@ -52,6 +52,21 @@ public protocol TrainingScalar: BinaryFloatingPoint, BitwiseCopyable, Sendable, 
   /// One step of gradient descent in one pass over memory, bitwise the same on every processor.
   static func descend(
     _ parameters: UnsafeMutablePointer<Self>, gradient: UnsafePointer<Self>, count: Int, step: DescentStep<Self>)
+
+  /// Adam's step in one pass over memory, bitwise the same on every processor.
+  static func adam(
+    _ parameters: UnsafeMutablePointer<Self>, gradient: UnsafePointer<Self>, count: Int, step: AdamStep<Self>)
+
+  /// LAMB's step over one tensor in two passes, bitwise the same on every processor.
+  static func lamb(
+    _ parameters: UnsafeMutablePointer<Self>, gradient: UnsafePointer<Self>, count: Int, step: AdamStep<Self>)
+
+  /// A step scaled by the root of mean squares, in one pass over memory, bitwise the same on every processor.
+  static func rms(
+    _ parameters: UnsafeMutablePointer<Self>, gradient: UnsafePointer<Self>, count: Int, step: RMSStep<Self>)
+
+  /// Σ xⱼ² over `count` elements, summed in `Double` in an order that depends on `count` alone.
+  static func sumOfSquares(_ x: UnsafePointer<Self>, count: Int) -> Double
 }
 
 /// What ``TrainingScalar/descend(_:gradient:count:step:)`` does to each parameter w with gradient g.
@@ -88,5 +103,82 @@ public struct DescentStep<Scalar: TrainingScalar> {
     self.nesterov = nesterov
     self.truncated = truncated
     self.truncation = truncation
+  }
+}
+
+/// What ``TrainingScalar/adam(_:gradient:count:step:)`` and ``TrainingScalar/lamb(_:gradient:count:step:)`` do to each
+/// parameter w with gradient g: m ← m + `blend1` · (h − m) and v ← `beta2` · v + `blend2` · h², and then
+/// - Adam, with h = `scale` · g + `decay` · w: w ← w · `keep` − `rate` · `correction1` · m ÷ (√v · `correction2` +
+///   `epsilon`);
+/// - LAMB, with h = `scale` · g: w ← w − `rate` · ‖w‖ ÷ ‖u‖ · u with u = `correction1` · m ÷ (√v · `correction2` +
+///   `epsilon`) + `decay` · w; where either norm is 0 their ratio is 1. `keep` isn't used.
+public struct AdamStep<Scalar: TrainingScalar> {
+  public var m: UnsafeMutablePointer<Scalar>
+  public var v: UnsafeMutablePointer<Scalar>
+  public var scale: Scalar
+  public var rate: Double
+  public var decay: Scalar = 0
+  public var keep: Scalar = 1
+  public var blend1: Scalar
+  public var beta2: Scalar
+  public var blend2: Scalar
+  public var correction1: Double
+  public var correction2: Scalar
+  public var epsilon: Scalar
+
+  /// - Parameters:
+  ///   - m: one value a parameter, the mean of gradients.
+  ///   - v: one value a parameter, the mean of their squares.
+  ///   - correction1: 1 ÷ (1 − β₁ᵗ), as m starts at 0.
+  ///   - correction2: √(1 ÷ (1 − β₂ᵗ)), as v starts at 0.
+  public init(
+    m: UnsafeMutablePointer<Scalar>, v: UnsafeMutablePointer<Scalar>, scale: Scalar, rate: Double, beta1: Double,
+    beta2: Double, correction1: Double, correction2: Double, epsilon: Double
+  ) {
+    self.m = m
+    self.v = v
+    self.scale = scale
+    self.rate = rate
+    blend1 = Scalar(1 - beta1)
+    self.beta2 = Scalar(beta2)
+    blend2 = Scalar(1 - beta2)
+    self.correction1 = correction1
+    self.correction2 = Scalar(correction2)
+    self.epsilon = Scalar(epsilon)
+  }
+}
+
+/// What ``TrainingScalar/rms(_:gradient:count:step:)`` does to each parameter w with gradient g: with
+/// h = `scale` · g + `decay` · w, squares ← `keep` · squares + `add` · h² and w ← w − `rate` · h ÷ (√squares + `epsilon`).
+public struct RMSStep<Scalar: TrainingScalar> {
+  /// One value a parameter.
+  public var squares: UnsafeMutablePointer<Scalar>
+  public var scale: Scalar
+  public var decay: Scalar
+  public var rate: Scalar
+  public var keep: Scalar
+  public var add: Scalar
+  public var epsilon: Scalar
+  /// One value a parameter: mean ← mean + `add` · (h − mean), and squares − mean² stands under the root. Or `nil`.
+  public var mean: UnsafeMutablePointer<Scalar>?
+  /// One value a parameter: v ← `momentum` · v + h ÷ (…), and v is the step. Or `nil`.
+  public var velocity: UnsafeMutablePointer<Scalar>?
+  public var momentum: Scalar
+
+  public init(
+    squares: UnsafeMutablePointer<Scalar>, scale: Scalar, decay: Scalar, rate: Scalar, keep: Scalar, add: Scalar,
+    epsilon: Scalar, mean: UnsafeMutablePointer<Scalar>? = nil, velocity: UnsafeMutablePointer<Scalar>? = nil,
+    momentum: Scalar = 0
+  ) {
+    self.squares = squares
+    self.scale = scale
+    self.decay = decay
+    self.rate = rate
+    self.keep = keep
+    self.add = add
+    self.epsilon = epsilon
+    self.mean = mean
+    self.velocity = velocity
+    self.momentum = momentum
   }
 }

@@ -32,6 +32,20 @@ extension NetworkDescription {
     return try describe("cnn", input, features + ["flatten"] + dense + ["dense: \(outputs)"], loss)
   }
 
+  /// LSTMs that go through the steps of a sample, and the output from the last state.
+  ///
+  /// - Parameters:
+  ///   - input: steps and features of each.
+  ///   - hidden: the widths of the LSTMs.
+  public static func recurrent(
+    input: [Int], hidden: [Int], outputs: Int, dropout: Double = 0, loss: NetworkLoss
+  ) throws(DataError) -> NetworkDescription {
+    let layers = hidden.enumerated().map { index, width in
+      index == hidden.count - 1 ? "lstm: \(width)" : "lstm: {units: \(width), sequences: true}"
+    }
+    return try describe("lstm", input, layers + Self.dropout(dropout) + ["dense: \(outputs)"], loss)
+  }
+
   private static func dropout(_ share: Double) -> [String] { share > 0 ? ["dropout: \(share)"] : [] }
 
   private static func describe(

@@ -36,6 +36,9 @@ public struct NetworkDescription: Sendable {
   /// The most layers.
   public static let mostLayers = 1000
 
+  /// What the loss is called in the text.
+  public var lossName: String { loss == .squaredError ? "squared-error" : "cross-entropy" }
+
   /// Reads a file.
   public init(reading path: String) throws(DataError) {
     let handle: FileHandle

@@ -128,6 +128,7 @@ public struct Sequential: Model {
   public var statisticCount: Int { parameterCount - penalizedParameterCount }
   /// Layer by layer, from the last to the first.
   public var gradientParts: [Range<Int>] { passes.layerRanges.reversed() }
+  public var learntCounts: [Int] { arrays.filter(\.isTrainable).map(\.count) }
   public var metric: Metric { loss == .squaredError ? .r2 : .accuracy }
 
   /// Numbers of values in the arrays, without what fills up.

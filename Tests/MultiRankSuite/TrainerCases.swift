@@ -392,11 +392,9 @@ private struct Exponential: Model {
 private struct Astray: Optimizer {
   let rank: Int
   let size: Int
-  mutating func step(
-    _ parameters: UnsafeMutableBufferPointer<Double>, gradient: UnsafeBufferPointer<Double>, scale: Double,
-    penalizedCount: Int
-  ) {
-    if rank == size - 1 { parameters[0] += 1 }
+  var state = OptimizerState<Double>(learningRate: 1)
+  func update(_ block: ParameterBlock<Double>) {
+    if rank == size - 1 { block.parameters[0] += 1 }
   }
 }
 

@@ -4,7 +4,8 @@
 #include <stdint.h>
 
 // Loops over plain buffers that a compiler vectorises only when it may reorder sums, which Swift has no word for.
-// Every function exists for float (suffix `_f32`) and double (suffix `_f64`); the bodies are in `rows.inc.h`.
+// Every function exists for float (suffix `_f32`) and double (suffix `_f64`); the bodies are in `rows.inc.h`
+// and `optimizers.inc.h`.
 
 /// The loss of one row as a function of the model's output p and the row's target y.
 enum {
@@ -58,11 +59,30 @@ void rt_inverse_fourth_roots(int32_t count, double initial, double first, double
   double rt_descend_##SUFFIX(const rt_rows_##SUFFIX *rows, int loss, double epsilon, const double *rates,              \
                              double decay, REAL *w, REAL *bias);                                                       \
                                                                                                                        \
-  /* One step from a gradient, one pass over memory. With velocity v (NULL: plain): v ← momentum · v + h with          \
-     h = scale · g + decay · w, and the step is v, or with `nesterov` h + momentum · v. w ← w · keep − rate · step. With\
-     q not NULL then follows the cumulative L1 penalty of total u. Bitwise the same on every processor. */             \
+  /* Steps from a gradient, each in one pass over memory: bitwise the same on every processor and however the          \
+     parameters w are cut into ranges. h = scale · g + decay · w is the gradient of the mean loss and penalty. */      \
+                                                                                                                       \
+  /* With velocity v (NULL: plain): v ← momentum · v + h, and the step is v, or with `nesterov` h + momentum · v.      \
+     w ← w · keep − rate · step. With q not NULL then follows the cumulative L1 penalty of total u. */                 \
   void rt_sgd_##SUFFIX(int64_t n, REAL *w, const REAL *g, REAL *v, REAL *q, REAL scale, REAL rate, REAL keep,          \
-                       REAL decay, REAL momentum, int nesterov, REAL u);
+                       REAL decay, REAL momentum, int nesterov, REAL u);                                               \
+                                                                                                                       \
+  /* m ← m + blend1 · (h − m); v ← beta2 · v + blend2 · h²; w ← w · keep − rate · m ÷ (√v · correction + epsilon). */  \
+  void rt_adam_##SUFFIX(int64_t n, REAL *w, const REAL *g, REAL *m, REAL *v, REAL scale, REAL decay, REAL keep,        \
+                        REAL rate, REAL blend1, REAL beta2, REAL blend2, REAL correction, REAL epsilon);               \
+                                                                                                                       \
+  /* LAMB over one tensor, in two passes: w ← w − rate · ‖w‖ ÷ ‖u‖ · u, where the ratio is 1 if either norm is 0, with \
+     u = correction1 · m ÷ (√v · correction2 + epsilon) + decay · w and Adam's m and v of h = scale · g. */            \
+  void rt_lamb_##SUFFIX(int64_t n, REAL *w, const REAL *g, REAL *m, REAL *v, REAL scale, REAL decay, double rate,      \
+                        REAL blend1, REAL beta2, REAL blend2, REAL correction1, REAL correction2, REAL epsilon);       \
+                                                                                                                       \
+  /* s ← keep · s + add · h². With `mean` not NULL: mean ← mean + add · (h − mean), and the spread is s − mean², else s.\
+     The step is h ÷ (√spread + epsilon), or with `v` not NULL v ← momentum · v + that. w ← w − rate · step. */        \
+  void rt_rms_##SUFFIX(int64_t n, REAL *w, const REAL *g, REAL *s, REAL *mean, REAL *v, REAL scale, REAL decay,        \
+                       REAL rate, REAL keep, REAL add, REAL momentum, REAL epsilon);                                   \
+                                                                                                                       \
+  /* Σ x², summed in double in an order that depends on n alone. */                                                    \
+  double rt_squares_##SUFFIX(int64_t n, const REAL *x);
 
 RT_DECLARE(float, f32)
 RT_DECLARE(double, f64)

@@ -22,31 +22,16 @@ public struct SGD<Scalar: TrainingScalar>: Optimizer {
   public let penalty: Penalty
   public let schedule: Schedule
 
-  /// What changes from step to step: with it and the settings, training goes on as if it had never stopped.
-  package struct State: Sendable, Equatable, Codable {
-    /// Steps taken so far.
-    package var steps = 0
-    /// η₀, lowered by an adaptive schedule.
-    package var initialRate: Double
-    /// v of each parameter; empty before the first step and without momentum.
-    package var velocity: [Scalar] = []
-    /// The L1 penalty that each weight has received; empty before the first step and without an L1 part.
-    package var truncated: [Scalar] = []
-    /// The L1 penalty that each weight could have received.
-    package var truncation = 0.0
-  }
-  package var state: State
+  public var state: OptimizerState<Scalar>
+  /// v with momentum, and with an L1 part the penalty that each weight has received.
+  public let buffers: KeyValuePairs<String, Scalar>
 
   public init(
     learningRate: Double, momentum: Double = 0, nesterov: Bool = false, penalty: Penalty = .none,
     schedule: Schedule = .constant
   ) throws(ConfigurationError) {
-    guard learningRate > 0, learningRate.isFinite else {
-      throw ConfigurationError("the learning rate is \(learningRate); it must be above 0")
-    }
-    guard momentum >= 0, momentum < 1 else {
-      throw ConfigurationError("the momentum is \(momentum); it must be at least 0 and below 1")
-    }
+    try requirePositive(learningRate, "the learning rate")
+    try requireShare(momentum, "the momentum")
     guard !nesterov || momentum > 0 else {
       throw ConfigurationError("Nesterov's method needs a momentum above 0")
     }
@@ -57,55 +42,41 @@ public struct SGD<Scalar: TrainingScalar>: Optimizer {
     self.nesterov = nesterov
     self.penalty = penalty
     self.schedule = schedule
-    state = State(initialRate: learningRate)
-  }
-
-  /// The learning rate of the next step.
-  public var currentLearningRate: Double { schedule.learningRate(state.initialRate, step: state.steps + 1) }
-
-  public mutating func step(
-    _ parameters: UnsafeMutableBufferPointer<Scalar>, gradient: UnsafeBufferPointer<Scalar>, scale: Scalar,
-    penalizedCount: Int
-  ) {
-    let count = parameters.count
-    precondition(gradient.count == count, "a gradient of \(gradient.count) values for \(count) parameters")
-    precondition(penalizedCount >= 0 && penalizedCount <= count, "\(penalizedCount) penalized of \(count) parameters")
-    let rate = currentLearningRate
-    state.steps += 1
-    guard let weights = parameters.baseAddress, let sums = gradient.baseAddress else { return }
-
-    let hasMomentum = momentum > 0
-    let truncates = penalty.truncation > 0
-    if hasMomentum && state.velocity.isEmpty { state.velocity = Array(repeating: 0, count: count) }
-    if truncates && state.truncated.isEmpty { state.truncated = Array(repeating: 0, count: penalizedCount) }
-    precondition(!hasMomentum || state.velocity.count == count, "the optimizer's state is of another model")
-    precondition(!truncates || state.truncated.count == penalizedCount, "the optimizer's state is of another model")
-    state.truncation += rate / (1 - momentum) * penalty.truncation
-
-    var free = DescentStep(scale: scale, rate: Scalar(rate), momentum: Scalar(momentum), nesterov: nesterov)
-    var penalized = free
-    if hasMomentum {
-      penalized.decay = Scalar(penalty.decay)
-    } else {
-      penalized.keep = Scalar(max(0, 1 - rate * penalty.decay))
-    }
-    penalized.truncation = Scalar(state.truncation)
-    state.withUnsafeMutablePointers { velocity, truncated in
-      if hasMomentum {
-        penalized.velocity = velocity
-        free.velocity = velocity.map { $0 + penalizedCount }
+    state = OptimizerState(learningRate: learningRate)
+    buffers =
+      switch (momentum > 0, penalty.truncation > 0) {
+      case (false, false): [:]
+      case (true, false): ["velocity": 0]
+      case (false, true): ["truncated": 0]
+      case (true, true): ["velocity": 0, "truncated": 0]
       }
-      if truncates { penalized.truncated = truncated }
-      Scalar.descend(weights, gradient: sums, count: penalizedCount, step: penalized)
-      Scalar.descend(
-        weights + penalizedCount, gradient: sums + penalizedCount, count: count - penalizedCount, step: free)
-    }
   }
 
-  public mutating func lowerLearningRate() -> Bool {
-    guard schedule.isAdaptive, state.initialRate > 1e-6 else { return false }
-    state.initialRate /= 5
-    return true
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
+  public mutating func beginStep() {
+    state.steps += 1
+    // The L1 penalty that each weight could have received.
+    state.total += rate / (1 - momentum) * penalty.truncation
+  }
+
+  public func update(_ block: ParameterBlock<Scalar>) {
+    let rate = rate
+    var step = DescentStep(scale: block.scale, rate: Scalar(rate), momentum: Scalar(momentum), nesterov: nesterov)
+    let hasMomentum = momentum > 0
+    if hasMomentum { step.velocity = block[0] }
+    if block.isPenalized {
+      if hasMomentum {
+        step.decay = Scalar(penalty.decay)
+      } else {
+        step.keep = Scalar(max(0, 1 - rate * penalty.decay))
+      }
+      if penalty.truncation > 0 {
+        step.truncated = block[hasMomentum ? 1 : 0]
+        step.truncation = Scalar(state.total)
+      }
+    }
+    Scalar.descend(block.parameters, gradient: block.gradient, count: block.count, step: step)
   }
 
   /// Whether steps of one row each can go straight into the parameters: nothing to remember but the learning rate.
@@ -115,15 +86,5 @@ public struct SGD<Scalar: TrainingScalar>: Optimizer {
   mutating func takeLearningRates(into rates: UnsafeMutableBufferPointer<Double>) {
     schedule.fill(rates, state.initialRate, from: state.steps + 1)
     state.steps += rates.count
-  }
-}
-
-extension SGD.State {
-  fileprivate mutating func withUnsafeMutablePointers(
-    _ body: (_ velocity: UnsafeMutablePointer<Scalar>?, _ truncated: UnsafeMutablePointer<Scalar>?) -> Void
-  ) {
-    velocity.withUnsafeMutableBufferPointer { velocity in
-      truncated.withUnsafeMutableBufferPointer { truncated in body(velocity.baseAddress, truncated.baseAddress) }
-    }
   }
 }
