@@ -35,7 +35,9 @@ enum Subject: String, CaseIterable, ExpressibleByArgument {
         Flatten(); Dense(128); ReLU(); Dense(10)
       }
     case .lstm:
-      try Sequential(input: [784]) { Dense(10) }
+      try Sequential(input: [28, 28]) {
+        LSTM(128); Dense(10)
+      }
     }
   }
 }

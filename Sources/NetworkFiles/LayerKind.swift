@@ -64,6 +64,30 @@ struct LayerKind {
           kernel, stride: try settings.integer("stride", default: kernel),
           padding: try settings.integer("padding", default: 0))
       },
+      LayerKind(name: "batch-norm") { (settings) throws(DataError) in
+        BatchNorm(
+          overRanks: try settings.boolean("over-ranks", default: false),
+          momentum: Float(try settings.double("momentum", default: 0.1)),
+          epsilon: Float(try settings.double("epsilon", default: 1e-5)))
+      },
+      LayerKind(name: "layer-norm") { (settings) throws(DataError) in
+        LayerNorm(epsilon: Float(try settings.double("epsilon", default: 1e-5)))
+      },
+      LayerKind(name: "dropout", main: "probability") { (settings) throws(DataError) in
+        Dropout(try settings.double("probability", default: 0.5))
+      },
+      LayerKind(name: "embedding") { (settings) throws(DataError) in
+        Embedding(try settings.integer("count"), try settings.integer("dimension"))
+      },
+      LayerKind(name: "lstm", main: "hidden") { (settings) throws(DataError) in
+        LSTM(try settings.integer("hidden"), returnsSequence: try settings.boolean("sequence", default: false))
+      },
+      LayerKind(name: "gru", main: "hidden") { (settings) throws(DataError) in
+        GRU(try settings.integer("hidden"), returnsSequence: try settings.boolean("sequence", default: false))
+      },
+      LayerKind(name: "rnn", main: "hidden") { (settings) throws(DataError) in
+        RNN(try settings.integer("hidden"), returnsSequence: try settings.boolean("sequence", default: false))
+      },
       LayerKind(name: "flatten") { (_) throws(DataError) in Flatten() },
       LayerKind(name: "relu") { (_) throws(DataError) in ReLU() },
       LayerKind(name: "gelu") { (_) throws(DataError) in GELU() },

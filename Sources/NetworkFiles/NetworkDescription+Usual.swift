@@ -41,7 +41,7 @@ extension NetworkDescription {
     input: [Int], hidden: [Int], outputs: Int, dropout: Double = 0, loss: NetworkLoss
   ) throws(DataError) -> NetworkDescription {
     let layers = hidden.enumerated().map { index, width in
-      index == hidden.count - 1 ? "lstm: \(width)" : "lstm: {units: \(width), sequences: true}"
+      index == hidden.count - 1 ? "lstm: \(width)" : "lstm: {hidden: \(width), sequence: true}"
     }
     return try describe("lstm", input, layers + Self.dropout(dropout) + ["dense: \(outputs)"], loss)
   }

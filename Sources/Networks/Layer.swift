@@ -17,10 +17,14 @@ protocol LayerDefinition: Layer {
 
   /// Whether a ReLU right behind can be a part of it.
   var absorbsReLU: Bool { get }
+
+  /// How many values ranks add up in each of its exchanges, in order. A rank without samples must take part in them.
+  func exchanges(for input: [Int]) -> (forward: [Int], backward: [Int])
 }
 
 extension LayerDefinition {
   var absorbsReLU: Bool { false }
+  func exchanges(for input: [Int]) -> (forward: [Int], backward: [Int]) { ([], []) }
 }
 
 /// Why a layer can't take what comes in.

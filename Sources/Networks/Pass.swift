@@ -34,15 +34,14 @@ final class Pass {
     input = try builder.tensor(.plain([batch] + shape))
     var current = Tensor(shape: shape, memory: input)
     var operations: [any Operation] = []
-    var owners: [Int] = []
     var previousAbsorbs = false
     for (index, layer) in layers.enumerated() {
       builder.layer = index
+      builder.mayOverwrite = operations.last.map { !$0.keepsOutput } ?? false
       let operation: any Operation
       if let activation = layer as? any ActivationLayer {
         operation = try ActivationOperation(
-          activation, on: current, in: builder, isDone: previousAbsorbs && activation is ReLU,
-          mayOverwrite: operations.last.map { !$0.keepsOutput } ?? false)
+          activation, on: current, in: builder, isDone: previousAbsorbs && activation is ReLU)
         previousAbsorbs = false
       } else {
         let nextIsReLU = index + 1 < layers.count && layers[index + 1] is ReLU
@@ -51,7 +50,6 @@ final class Pass {
         operation = try layer.operation(on: current, in: builder)
       }
       operations.append(operation)
-      owners.append(index)
       current = operation.output
     }
     self.loss = try LossOperation(loss, on: current, in: builder)
@@ -71,13 +69,9 @@ final class Pass {
     placed = builder.placed
     parameters = builder.parameters
     gradients = builder.gradients
-    let trainable = builder.arrays.filter(\.isTrainable)
     // Arrays have no place yet in a network's first pass, which never runs.
-    ranges = owners.map { owner in
-      let own = trainable.filter { $0.layer == owner }
-      return own.isEmpty ? nil : own[0].range.lowerBound..<own.last!.range.upperBound
-    }
-    firstTrainable = trainable.first?.layer ?? layers.count
+    ranges = layers.indices.map { ParameterArray.trainableRange(in: builder.arrays, of: $0) }
+    firstTrainable = builder.arrays.first { $0.isTrainable }?.layer ?? layers.count
   }
 
   private let firstTrainable: Int

@@ -24,6 +24,12 @@ struct ParameterArray {
   /// Elements in the flat buffer, those included that fill blocks and cache lines up.
   var count: Int { ((stored.byteCount + 63) & ~63) / MemoryLayout<Float>.stride }
   var range: Range<Int> { start..<(start + count) }
+
+  /// Where a layer's arrays that are learnt lie, if it has some; they stand one behind the other.
+  static func trainableRange(in arrays: [ParameterArray], of layer: Int) -> Range<Int>? {
+    let own = arrays.filter { $0.layer == layer && $0.isTrainable }
+    return own.isEmpty ? nil : own[0].range.lowerBound..<own.last!.range.upperBound
+  }
 }
 
 /// How parameters are filled at first.
@@ -44,6 +50,8 @@ final class PassBuilder {
   var layer = 0
   /// Whether the layer that is being made is to do the ReLU behind it as well.
   var absorbsReLU = false
+  /// Whether that layer may work in place: nobody reads its input once it is through.
+  var mayOverwrite = false
   /// For oneDNN.
   var kind: dnnl_prop_kind_t { isTraining ? dnnl_forward_training : dnnl_forward_inference }
 

@@ -11,6 +11,12 @@ final class Passes: @unchecked Sendable {  // all that changes is behind the loc
   private let loss: NetworkLoss
   private let augmentation: Augmentation?
   private let arrays: [ParameterArray]
+  /// The shape of each layer's input.
+  private let inputs: [[Int]]
+  /// The parameters of each layer that are learnt, if it has some.
+  private let ranges: [Range<Int>?]
+  /// Whether a layer looks at all ranks' samples.
+  private let exchanges: Bool
 
   private struct Key: Hashable {
     let batch: Int
@@ -24,12 +30,16 @@ final class Passes: @unchecked Sendable {  // all that changes is behind the loc
   /// The most samples of a pass that only goes forward.
   private static let largestForward = 256
 
+  /// - Parameter inputs: the shape of each layer's input.
   init(
-    _ layers: [any LayerDefinition], input: [Int], loss: NetworkLoss, augmentation: Augmentation?,
+    _ layers: [any LayerDefinition], inputs: [[Int]], loss: NetworkLoss, augmentation: Augmentation?,
     arrays: [ParameterArray]
   ) {
     self.layers = layers
-    self.input = input
+    self.inputs = inputs
+    input = inputs[0]
+    exchanges = zip(layers, inputs).contains { !$0.exchanges(for: $1).forward.isEmpty }
+    ranges = layers.indices.map { ParameterArray.trainableRange(in: arrays, of: $0) }
     self.loss = loss
     self.augmentation = augmentation
     self.arrays = arrays
@@ -42,38 +52,61 @@ final class Passes: @unchecked Sendable {  // all that changes is behind the loc
     lock.lock()
     defer { lock.unlock() }
     guard let values = parameters.baseAddress, let target = gradient.baseAddress else { return 0 }
-    guard batch.count > 0 else {
-      // The other ranks exchange gradients layer by layer, so this one does, too.
-      for range in layerRanges { try step.observer?.parametersNeeded(range) }
+    // A part of samples without any still takes part in what ranks exchange: every rank has as many of those.
+    let parts = max(1, exchanges ? step.microBatches : min(step.microBatches, batch.count))
+    if batch.count < parts {
       gradient.update(repeating: 0)
-      for range in layerRanges.reversed() { try step.observer?.gradientComplete(range) }
-      return 0
+    } else {
+      // What no primitive writes, to fill cache lines up.
+      clearGaps(target)
     }
-    // What no primitive writes, to fill cache lines up.
-    clearGaps(target)
-    let parts = max(1, min(step.microBatches, batch.count))
+    if parts > 1 {
+      for case let range? in ranges { try step.observer?.parametersNeeded(range) }
+    }
     var sum = 0.0
     for part in 0..<parts {
       let rows = Part(part, of: parts).range(of: batch.count)
-      let isLast = part == parts - 1
+      guard !rows.isEmpty else {
+        try runEmpty(step, announce: parts == 1)
+        continue
+      }
       let pass = try pass(Key(batch: rows.count, isTraining: true))
       let run = Run(step: step, batch: batch[rows], first: rows.lowerBound)
       if part == 0 {
-        sum += try execute(pass, run, values, target, announce: isLast)
+        sum += try execute(pass, run, values, target, announce: parts == 1)
       } else {
-        // Micro-batches but the first are added: layers' gradients are complete only with the last.
+        // Micro-batches but the first are added.
         if scratch.count != gradient.count { scratch = Array(repeating: 0, count: gradient.count) }
         sum += try scratch.withUnsafeMutableBufferPointer { scratch in
           let loss = try execute(pass, run, values, scratch.baseAddress!, announce: false)
           rt_axpy_f32(Int64(gradient.count), 1, scratch.baseAddress!, target)
           return loss
         }
-        if isLast {
-          for range in layerRanges.reversed() { try step.observer?.gradientComplete(range) }
-        }
       }
     }
+    if parts > 1 {
+      for case let range? in ranges.reversed() { try step.observer?.gradientComplete(range) }
+    }
     return sum
+  }
+
+  /// A pass over no samples: the other ranks exchange layer by layer, so this one does, too.
+  private func runEmpty(_ step: TrainingStep<Float>, announce: Bool) throws {
+    guard let observer = step.observer else { return }
+    func takePart(_ count: Int) throws {
+      try withUnsafeTemporaryAllocation(of: Float.self, capacity: count) { zeros in
+        zeros.initialize(repeating: 0)
+        try observer.sumOverRanks(zeros)
+      }
+    }
+    for (index, layer) in layers.enumerated() {
+      if announce, let range = ranges[index] { try observer.parametersNeeded(range) }
+      for count in layer.exchanges(for: inputs[index]).forward { try takePart(count) }
+    }
+    for (index, layer) in layers.enumerated().reversed() {
+      for count in layer.exchanges(for: inputs[index]).backward { try takePart(count) }
+      if announce, let range = ranges[index] { try observer.gradientComplete(range) }
+    }
   }
 
   /// Runs forward only, in parts.
@@ -126,19 +159,7 @@ final class Passes: @unchecked Sendable {  // all that changes is behind the loc
   }
 
   /// The trainable parameters of each layer that has some, in order.
-  var layerRanges: [Range<Int>] {
-    var ranges: [Range<Int>] = []
-    var last = -1
-    for array in arrays where array.isTrainable {
-      if array.layer == last {
-        ranges[ranges.count - 1] = ranges[ranges.count - 1].lowerBound..<array.range.upperBound
-      } else {
-        ranges.append(array.range)
-        last = array.layer
-      }
-    }
-    return ranges
-  }
+  var layerRanges: [Range<Int>] { ranges.compactMap { $0 } }
 
   private func clearGaps(_ gradient: UnsafeMutablePointer<Float>) {
     for array in arrays {

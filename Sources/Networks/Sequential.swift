@@ -66,11 +66,13 @@ public struct Sequential: Model {
       return layer
     }
     var shape = input
+    var inputs = [input]
     for (index, layer) in definitions.enumerated() {
       do throws(ShapeMismatch) {
         let output = try layer.outputShape(for: shape)
         guard Self.fits(output) else { throw ShapeMismatch(expected: "less: \(output) values are too many") }
         shape = output
+        inputs.append(output)
       } catch {
         throw ShapeError(index: index, layer: layer.description, input: shape, expected: error.expected)
       }
@@ -105,7 +107,7 @@ public struct Sequential: Model {
     }
     parameterCount = end
     self.arrays = arrays
-    passes = Passes(definitions, input: input, loss: loss, augmentation: augmentation, arrays: arrays)
+    passes = Passes(definitions, inputs: inputs, loss: loss, augmentation: augmentation, arrays: arrays)
   }
 
   /// A bound far above what memory holds, so that no product of extents overflows.

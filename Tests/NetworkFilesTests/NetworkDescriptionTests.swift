@@ -46,10 +46,37 @@ import Testing
       input: 64, hidden: [20, 30], outputs: 10, loss: .crossEntropy(labelSmoothing: 0.1))
     #expect(mlp.layers.map(\.description) == ["Dense(20)", "ReLU()", "Dense(30)", "ReLU()", "Dense(10)"])
     #expect(mlp.loss == .crossEntropy(labelSmoothing: 0.1))
+    let lstm = try NetworkDescription.recurrent(
+      input: [8, 8], hidden: [20, 30], outputs: 10, dropout: 0.25, loss: .squaredError)
+    #expect(
+      lstm.layers.map(\.description) == ["LSTM(20, returnsSequence: true)", "LSTM(30)", "Dropout(0.25)", "Dense(10)"])
     let cnn = try NetworkDescription.convolutional(
       input: [1, 8, 8], hidden: [4, 8, 16], outputs: 10, loss: .crossEntropy())
     #expect(cnn.layers.count == 10)
     #expect(try cnn.network().weightCount == 4 * 9 + 4 + 8 * 4 * 9 + 8 + 16 * 32 + 16 + 160 + 10)
+  }
+
+  @Test func everyLayerHasAName() throws {
+    let description = try NetworkDescription(
+      parsing: """
+        input: 12
+        layers:
+          - embedding: {count: 100, dimension: 8}
+          - layer-norm
+          - lstm: {hidden: 6, sequence: true}
+          - gru: {hidden: 5, sequence: true}
+          - rnn: 4
+          - batch-norm: {over-ranks: true, momentum: 0.2}
+          - dropout: 0.3
+          - sigmoid
+          - dense: 2
+        """)
+    #expect(
+      description.layers.map(\.description) == [
+        "Embedding(100, 8)", "LayerNorm()", "LSTM(6, returnsSequence: true)", "GRU(5, returnsSequence: true)", "RNN(4)",
+        "BatchNorm(overRanks: true)", "Dropout(0.3)", "Sigmoid()", "Dense(2)",
+      ])
+    #expect(try description.network().statisticCount > 0)
   }
 
   /// A text, the line at fault, and words of the message.

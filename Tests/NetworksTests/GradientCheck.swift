@@ -6,7 +6,7 @@ import Testing
 
 /// Rows of made-up numbers, and what is asked of a network on them.
 struct Samples {
-  let features: [Float]
+  var features: [Float]
   let targets: [Float]
   let featureCount: Int
 
@@ -17,13 +17,27 @@ struct Samples {
     self.featureCount = featureCount
   }
 
+  init(features: [Float], targets: [Float], featureCount: Int) {
+    self.features = features
+    self.targets = targets
+    self.featureCount = featureCount
+  }
+
+  /// Some of them.
+  func part(_ rows: Range<Int>) -> Samples {
+    Samples(
+      features: Array(features[(rows.lowerBound * featureCount)..<(rows.upperBound * featureCount)]),
+      targets: Array(targets[rows]), featureCount: featureCount)
+  }
+
   func withBatch<Result>(_ body: (Batch<Float>) throws -> Result) rethrows -> Result {
-    try features.withUnsafeBufferPointer { features in
+    let nothing = UnsafePointer<Float>(bitPattern: 64)!
+    return try features.withUnsafeBufferPointer { features in
       try targets.withUnsafeBufferPointer { targets in
         try body(
           Batch(
-            count: targets.count, featureCount: featureCount, features: features.baseAddress!,
-            targets: targets.baseAddress!))
+            count: targets.count, featureCount: featureCount, features: features.baseAddress ?? nothing,
+            targets: targets.baseAddress ?? nothing))
       }
     }
   }
@@ -34,6 +48,12 @@ extension Sequential {
     var parameters = [Float](repeating: 0, count: parameterCount)
     parameters.withUnsafeMutableBufferPointer { initialize($0) }
     return parameters
+  }
+
+  func outputs(of samples: Samples, at parameters: [Float]) throws -> [Float] {
+    try samples.withBatch { batch in
+      try parameters.withUnsafeBufferPointer { try outputs(of: batch, at: $0) }
+    }
   }
 
   func gradient(of samples: Samples, at parameters: [Float], during step: TrainingStep<Float> = TrainingStep()) throws
@@ -61,17 +81,20 @@ func checkGradient(
 ) throws {
   var parameters = network.firstParameters()
   var generator = SeededGenerator(seed: 99)
-  // Away from zero biases and the like, where a mistake could hide.
-  for index in 0..<network.penalizedParameterCount where parameters[index] != 0 {
-    parameters[index] += Float(0.05 * generator.normal())
+  let weights = network.penalizedParameterCount
+  /// Random numbers for all weights; zeros where the buffer is filled up, and for statistics.
+  func random() throws -> [Float] {
+    let values = try network.imported((0..<network.weightCount).map { _ in Float(generator.normal()) })
+    return values.prefix(weights) + Array(repeating: 0, count: values.count - weights)
   }
-  let (_, gradient) = try network.gradient(of: samples, at: parameters)
+  // Away from zero biases and the like, where a mistake could hide.
+  for (index, value) in try random().enumerated() { parameters[index] += 0.05 * value }
+  var (_, gradient) = try network.gradient(of: samples, at: parameters)
   let isFinite = gradient.allSatisfy { $0.isFinite }
   #expect(isFinite, sourceLocation: sourceLocation)
+  gradient.removeLast(gradient.count - weights)
   for _ in 0..<directions {
-    var direction = gradient.map { _ in Float(generator.normal()) }
-    // Fillers stay zero.
-    for index in direction.indices where parameters[index] == 0 { direction[index] = 0 }
+    let direction = try random()
     let length = Double(direction.reduce(0) { $0 + $1 * $1 }).squareRoot()
     let step = distance / length
     func loss(_ factor: Double) throws -> Double {
@@ -86,4 +109,16 @@ func checkGradient(
       "along a direction the loss changes by \(measured), the gradient says \(expected)",
       sourceLocation: sourceLocation)
   }
+}
+
+/// For layers that do the same in training and in predictions.
+func expectPredictionsAsInTraining(
+  _ network: Sequential, _ samples: Samples, sourceLocation: SourceLocation = #_sourceLocation
+) throws {
+  let parameters = network.firstParameters()
+  let trained = try network.gradient(of: samples, at: parameters).loss
+  let predicted = try samples.withBatch { batch in
+    try parameters.withUnsafeBufferPointer { try network.loss(of: batch, at: $0) }
+  }
+  #expect(abs(trained - predicted) <= 1e-6 * abs(trained), sourceLocation: sourceLocation)
 }

@@ -142,4 +142,63 @@ static inline void rt_spin_hint(void) {
 double rt_cross_entropy(int64_t rows, int64_t classes, const float *outputs, const float *targets, const float *weights,
                         float smoothing, float *gradient);
 
+/// What one step of a recurrent layer is worked out from and to. All matrices have `rows` rows: the samples.
+typedef struct {
+  int64_t rows, hidden;
+  float *gates;                 // rows × gates·hidden. Forward: sums, then what the gates let through; back: gradients
+  float *recurrent;             // the same for the share of the state before; only where it is apart (GRU)
+  const float *input_bias, *recurrent_bias;
+  const float *cell_before;     // rows × hidden, as all below; zeros at the first step
+  float *cell;
+  const float *state_before;
+  float *state;
+  float *output;                // the step's part of the layer's output, or of the gradient by it; may be NULL
+  int64_t output_stride;        // from row to row
+  float *state_gradient;        // by way of later steps; GRU leaves what goes past its gates
+  float *cell_gradient;         // in: by the cell after; out: by the cell before
+  float *input_bias_gradient;   // added to
+  float *recurrent_bias_gradient;
+} rt_recurrent_step;
+
+void rt_lstm_forward(const rt_recurrent_step *step);
+void rt_lstm_backward(const rt_recurrent_step *step);
+void rt_gru_forward(const rt_recurrent_step *step);
+void rt_gru_backward(const rt_recurrent_step *step);
+void rt_rnn_forward(const rt_recurrent_step *step);
+void rt_rnn_backward(const rt_recurrent_step *step);
+
+/// How a tensor of samples × channels × places lies in memory: samples × blocks × places × width, where channel
+/// `block · width + lane` is the lane of a block. Plain: width 1. Channels last: one block. Channels that only fill the
+/// last block up are zero, and stay so if their factors are.
+typedef struct {
+  int64_t samples, blocks, places, width;
+} rt_channels;
+
+/// Σ x for each channel.
+void rt_channel_sums(const rt_channels *tensor, const float *x, float *sums);
+/// Σ (x − mean)²
+void rt_channel_squares(const rt_channels *tensor, const float *x, const float *mean, float *sums);
+/// Σ slope and Σ slope · (x − mean)
+void rt_channel_products(const rt_channels *tensor, const float *x, const float *mean, const float *slope, float *sums,
+                         float *products);
+/// y = (x − mean) · scale + shift; with `relu` not below 0.
+void rt_channel_normalize(const rt_channels *tensor, const float *x, const float *mean, const float *scale,
+                          const float *shift, int relu, float *y);
+/// result = a · slope + b · (x − mean) + c
+void rt_channel_backward(const rt_channels *tensor, const float *x, const float *mean, const float *slope,
+                         const float *a, const float *b, const float *c, float *result);
+
+/// y = (x − mean) · factor · scale + shift with each row's mean and factor = 1 ÷ √(variance + ε), which are kept.
+void rt_layer_norm(int64_t rows, int64_t count, const float *x, float epsilon, const float *scale, const float *shift,
+                   float *means, float *factors, float *y);
+void rt_layer_norm_parameters(int64_t rows, int64_t count, const float *x, const float *means, const float *factors,
+                              const float *slope, float *scale_gradient, float *shift_gradient);
+void rt_layer_norm_input(int64_t rows, int64_t count, const float *x, const float *means, const float *factors,
+                         const float *scale, const float *slope, float *result);
+
+/// y = scale · x where a random number is at least `threshold` (of 2³²), else 0. The number depends on the sample's key
+/// and the value's number in the sample in plain order, not on how it lies in memory. `y` may be `x`.
+void rt_dropout(const rt_channels *tensor, const uint64_t *keys, uint32_t threshold, float scale, const float *x,
+                float *y);
+
 #endif

@@ -48,7 +48,7 @@ extension ActivationLayer {
   var needsInput: Bool { false }
   func outputShape(for input: [Int]) throws(ShapeMismatch) -> [Int] { input }
   func operation(on input: Tensor, in builder: PassBuilder) throws -> any Operation {
-    try ActivationOperation(self, on: input, in: builder, isDone: false, mayOverwrite: false)
+    try ActivationOperation(self, on: input, in: builder, isDone: false)
   }
 }
 
@@ -63,8 +63,7 @@ final class ActivationOperation: Operation {
 
   var keepsOutput: Bool { !layer.needsInput }
 
-  init(_ layer: any ActivationLayer, on input: Tensor, in builder: PassBuilder, isDone: Bool, mayOverwrite: Bool) throws
-  {
+  init(_ layer: any ActivationLayer, on input: Tensor, in builder: PassBuilder, isDone: Bool) throws {
     self.layer = layer
     self.input = input
     var source = input.memory.descriptor.raw
@@ -73,7 +72,7 @@ final class ActivationOperation: Operation {
       dnnl_eltwise_forward_desc_init(&operation, builder.kind, layer.algorithms.forward, &source, 0, 0),
       "dnnl_eltwise_forward_desc_init")
     descriptor = try PrimitiveDescriptor(operation)
-    let inPlace = isDone || mayOverwrite && !layer.needsInput
+    let inPlace = isDone || builder.mayOverwrite && !layer.needsInput
     output = inPlace ? input : try builder.tensor(input.shape, input.memory.descriptor)
     forwardPrimitive =
       isDone ? nil : try Primitive(descriptor, [(DNNL_ARG_SRC, input.memory), (DNNL_ARG_DST, output.memory)])

@@ -5,13 +5,20 @@ public struct Flatten: LayerDefinition {
 
   func outputShape(for input: [Int]) throws(ShapeMismatch) -> [Int] { [input.reduce(1, *)] }
 
-  func operation(on input: Tensor, in builder: PassBuilder) throws -> any Operation { FlattenOperation(input) }
+  func operation(on input: Tensor, in builder: PassBuilder) throws -> any Operation {
+    FlattenOperation(input, in: builder)
+  }
 }
 
 /// The tensor keeps the extents that it lies in memory with, for ``Dense`` to see.
 final class FlattenOperation: Operation {
   let output: Tensor
-  init(_ input: Tensor) { output = Tensor(shape: [input.count], memory: input.memory) }
+  /// The output is the layer before's.
+  let keepsOutput: Bool
+  init(_ input: Tensor, in builder: PassBuilder) {
+    output = Tensor(shape: [input.count], memory: input.memory)
+    keepsOutput = !builder.mayOverwrite
+  }
   func makeBackward(from outputGradient: Memory, wantsInput: Bool, in builder: PassBuilder) throws -> Memory? {
     wantsInput ? outputGradient : nil
   }
