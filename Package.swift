@@ -53,7 +53,10 @@ let package = Package(
     .executableTarget(
       name: "network-benchmark", dependencies: ["RingTrain", "Networks", argumentParser], path: "Benchmarks/Networks",
       exclude: ["peer.py", "run.sh"]),
-    // The program of the README.
+    // The programs of the README.
+    .executableTarget(
+      name: "own-network", dependencies: ["RingTrain", "Networks"], path: "mpirun-examples/own-network",
+      exclude: ["run.sh"]),
     .executableTarget(
       name: "own-data", dependencies: ["RingTrain"], path: "mpirun-examples/own-data", exclude: ["run.sh"]),
 
@@ -68,7 +71,8 @@ let package = Package(
     .testTarget(name: "MeasurementTests", dependencies: ["Measurement"]),
     // Started by the tests under mpirun.
     .executableTarget(
-      name: "multirank-suite", dependencies: ["MPI", "Kernels", "Collectives", "Learning", "DataParallel", "CZlib"],
+      name: "multirank-suite",
+      dependencies: ["MPI", "Kernels", "Collectives", "Learning", "Networks", "DataParallel", "CZlib"],
       path: "Tests/MultiRankSuite"),
     .testTarget(name: "MultiRankTests", dependencies: ["TestSupport"]),
     .testTarget(name: "MultiHostTests", dependencies: ["TestSupport", "Learning"]),

@@ -38,7 +38,8 @@ struct NetworkOptions: ParsableArguments {
   func validate(with kind: ModelKind, isClassifier: Bool) throws {
     let given: [(isGiven: Bool, flag: String, kinds: [ModelKind])] = [
       (hidden != nil, "hidden", [.mlp, .cnn, .lstm]), (input != nil, "input", [.mlp, .cnn, .lstm]),
-      (dropout != nil, "dropout", [.mlp, .cnn, .lstm]), (labelSmoothing != nil, "label-smoothing", [.mlp, .cnn, .lstm]),
+      (dropout != nil, "dropout", [.mlp, .cnn, .lstm]),
+      (labelSmoothing != nil, "label-smoothing", [.mlp, .cnn, .lstm]),
       (augment != nil, "augment", [.mlp, .cnn, .lstm, .network]),
     ]
     for (isGiven, flag, kinds) in given where isGiven {
@@ -52,7 +53,8 @@ struct NetworkOptions: ParsableArguments {
       hidden?.allSatisfy { (1...1 << 20).contains($0) } ?? true, "--hidden: each layer has 1 to \(1 << 20) outputs")
     try require(input?.allSatisfy { (1...1 << 20).contains($0) } ?? true, "--input: each extent is 1 to \(1 << 20)")
     try require((2...3).contains(input?.count ?? 3), "--input is of the form 1x28x28, or 28x28")
-    try require((dropout ?? 0) >= 0 && (dropout ?? 0) < 1, "--dropout is \(dropout!); it must be at least 0 and below 1")
+    try require(
+      (dropout ?? 0) >= 0 && (dropout ?? 0) < 1, "--dropout is \(dropout!); it must be at least 0 and below 1")
     try require(
       (labelSmoothing ?? 0) >= 0 && (labelSmoothing ?? 0) < 1,
       "--label-smoothing is \(labelSmoothing!); it must be at least 0 and below 1")
@@ -119,7 +121,8 @@ struct AugmentOption: Sendable {
   func augmentation(of shape: [Int]?) throws -> Augmentation {
     guard let shape else {
       throw ConfigurationError(
-        "--augment needs to know the shape of the images, which the data doesn't tell: add --input, 1x28x28 for example")
+        "--augment needs to know the shape of the images, which the data doesn't tell: add --input, 1x28x28 for example"
+      )
     }
     do { return try Augmentation(image: shape, shift: shift, flip: flip) } catch {
       throw ConfigurationError("--augment: \(error)")

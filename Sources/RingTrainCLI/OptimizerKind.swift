@@ -23,7 +23,8 @@ enum OptimizerKind: String, CaseIterable, ExpressibleByArgument {
   ///   - penalty: of SGD alone.
   ///   - weightDecay: the optimizer's own if `nil`.
   func optimizer<Scalar: TrainingScalar>(
-    learningRate: Double, momentum: Double, nesterov: Bool, penalty: Penalty, weightDecay: Double?, schedule: Learning.Schedule
+    learningRate: Double, momentum: Double, nesterov: Bool, penalty: Penalty, weightDecay: Double?,
+    schedule: Learning.Schedule
   ) throws(ConfigurationError) -> any Optimizer<Scalar> {
     switch self {
     case .sgd:

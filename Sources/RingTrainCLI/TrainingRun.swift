@@ -50,7 +50,7 @@ struct TrainingRun<Scalar: TrainingScalar & MPIElement> {
 
     let kind = options.modelKind
     let network = try kind.isNetwork ? makeNetwork(described, rows) : nil
-    let scaling = try previous.map { $0.scaling } ?? fitScaling(rows.train, areImages: network?.areImages ?? false)
+    let scaling = try previous.map { $0.scaling } ?? fitScaling(rows.train, as: network?.scale ?? .standard)
     if let scaling {
       try rows.train.apply(scaling)
       try rows.validation?.apply(scaling)
@@ -128,8 +128,8 @@ struct TrainingRun<Scalar: TrainingScalar & MPIElement> {
     return rows
   }
 
-  private func fitScaling(_ rows: Shard<Scalar>, areImages: Bool) throws -> FeatureScaling<Scalar>? {
-    switch options.scale ?? (areImages ? .uniform : .standard) {
+  private func fitScaling(_ rows: Shard<Scalar>, as usual: Train.ScalingKind) throws -> FeatureScaling<Scalar>? {
+    switch options.scale ?? usual {
     case .standard: try rows.fitScaling(.standard)
     case .uniform: try rows.fitScaling(.uniform)
     case .minMax: try rows.fitScaling(.minMax)
@@ -139,11 +139,11 @@ struct TrainingRun<Scalar: TrainingScalar & MPIElement> {
 
   // MARK: Networks
 
-  /// A network, and what it sees.
+  /// A network, and how its samples are scaled unless somebody wants it otherwise.
   private struct Network {
     let description: NetworkDescription
     let made: Sequential
-    let areImages: Bool
+    let scale: Train.ScalingKind
   }
 
   /// The network's file, read on the root for every rank.
@@ -177,7 +177,10 @@ struct TrainingRun<Scalar: TrainingScalar & MPIElement> {
           "\(network.outputShape[0]) values come out, but \(data) has \(rows.classCount) classes: end with "
             + "dense: \(rows.classCount)")
       }
-      return Network(description: description, made: network, areImages: image != nil)
+      // An embedding takes numbers of things; and of images what counts is how bright pixels are next to each other.
+      let scale: Train.ScalingKind =
+        description.layers.first is Embedding ? .none : image != nil ? .uniform : .standard
+      return Network(description: description, made: network, scale: scale)
     }
   }
 
@@ -236,7 +239,8 @@ struct TrainingRun<Scalar: TrainingScalar & MPIElement> {
     switch options.trainer {
     case .gd:
       var trainer = try FullBatchTrainer(
-        model, optimizer: optimizer, over: world, exchange: GradientExchange(algorithm: options.allreduce), initial: initial)
+        model, optimizer: optimizer, over: world, exchange: GradientExchange(algorithm: options.allreduce),
+        initial: initial)
       let start = clock.now
       let report = try trainer.run(on: rows.train, maximumSteps: epochs, stopping: stoppingRule()) { step, loss in
         let seconds = (clock.now - start).seconds
@@ -248,7 +252,8 @@ struct TrainingRun<Scalar: TrainingScalar & MPIElement> {
     case .sgd:
       var trainer = try StochasticTrainer(
         model, optimizer: optimizer, batchSize: batch, over: world, seed: options.seed, shuffle: !options.noShuffle,
-        syncEvery: options.syncEvery, averagingFrom: options.average ? 1 : nil, exchange: GradientExchange(algorithm: options.allreduce),
+        syncEvery: options.syncEvery, averagingFrom: options.average ? 1 : nil,
+        exchange: GradientExchange(algorithm: options.allreduce),
         initial: initial)
       var reports: [TrainingReport] = []
       try trainer.fit(

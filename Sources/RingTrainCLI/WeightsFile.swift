@@ -121,7 +121,8 @@ extension WeightsFile {
       let made = try network.network(
         maximumParameterCount: file.tensors.reduce(0) { $0 + $1.bytes.count / $1.elementType.size })
       let inputCount = made.inputShape.reduce(1, *)
-      guard inputCount == featureCount, made.outputShape == [max(1, classCount)], (classCount == 0) == (made.metric == .r2)
+      guard inputCount == featureCount, made.outputShape == [max(1, classCount)],
+        (classCount == 0) == (made.metric == .r2)
       else {
         throw DataError(
           path,

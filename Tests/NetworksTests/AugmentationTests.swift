@@ -12,7 +12,9 @@ import Testing
   }
 
   @Test func movesAndMirrors() throws {
-    let change = Augmentation.Change.init
+    func change(_ down: Int, _ right: Int, _ isFlipped: Bool) -> Augmentation.Change {
+      Augmentation.Change(down: down, right: right, isFlipped: isFlipped)
+    }
     #expect(try changed([1, 3, 3], change(0, 0, false)) == [0, 1, 2, 3, 4, 5, 6, 7, 8])
     #expect(try changed([1, 3, 3], change(1, 0, false)) == [0, 1, 2, 0, 1, 2, 3, 4, 5])
     #expect(try changed([1, 3, 3], change(-2, 0, false)) == [6, 7, 8, 6, 7, 8, 6, 7, 8])
@@ -21,7 +23,8 @@ import Testing
     #expect(try changed([1, 3, 3], change(0, 0, true)) == [2, 1, 0, 5, 4, 3, 8, 7, 6])
     #expect(try changed([1, 3, 3], change(0, 1, true)) == [2, 2, 1, 5, 5, 4, 8, 8, 7])
     #expect(try changed([1, 3, 3], change(0, -1, true)) == [1, 0, 0, 4, 3, 3, 7, 6, 6])
-    #expect(try changed([2, 3, 3], change(0, 1, false)) == [0, 0, 1, 3, 3, 4, 6, 6, 7, 9, 9, 10, 12, 12, 13, 15, 15, 16])
+    #expect(
+      try changed([2, 3, 3], change(0, 1, false)) == [0, 0, 1, 3, 3, 4, 6, 6, 7, 9, 9, 10, 12, 12, 13, 15, 15, 16])
     #expect(try changed([3, 4], change(0, 1, true)) == [3, 3, 2, 1, 7, 7, 6, 5, 11, 11, 10, 9])
   }
 
