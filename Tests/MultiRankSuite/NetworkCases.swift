@@ -7,7 +7,7 @@ import Networks
 /// Networks on digits: what is random in them mustn't depend on who computes what.
 let networkCases: [Case] = [
   Case("networks", "an MLP with dropout follows the same losses at any number of ranks") { world in
-    try expectSameLosses(world, optimizer: AdamW(learningRate: 1e-3)) {
+    try expectSameLosses(world, optimizer: AdamW(learningRate: 2e-3)) {
       try Sequential(input: [64]) {
         Dense(32); ReLU(); Dropout(0.2)
         Dense(10)
@@ -15,8 +15,8 @@ let networkCases: [Case] = [
     }
   },
   Case("networks", "a CNN with augmentation follows the same losses at any number of ranks") { world in
-    try expectSameLosses(world, optimizer: SGD(learningRate: 0.02, momentum: 0.9)) {
-      try Sequential(input: [1, 8, 8], augmentation: Augmentation(image: [8, 8], shift: 2, flip: true)) {
+    try expectSameLosses(world, optimizer: Adam(learningRate: 5e-3)) {
+      try Sequential(input: [1, 8, 8], augmentation: Augmentation(image: [8, 8], shift: 1, flip: true)) {
         Convolution(8, kernel: 3, padding: 1); ReLU(); MaxPool(2)
         Convolution(16, kernel: 3, padding: 1); ReLU(); MaxPool(2)
         Flatten(); Dense(32); ReLU()
@@ -25,7 +25,7 @@ let networkCases: [Case] = [
     }
   },
   Case("networks", "an LSTM follows the same losses at any number of ranks") { world in
-    try expectSameLosses(world, optimizer: Adam(learningRate: 2e-3)) {
+    try expectSameLosses(world, optimizer: Adam(learningRate: 5e-3)) {
       try Sequential(input: [8, 8]) {
         LSTM(24); Dense(10)
       }
@@ -54,7 +54,7 @@ private func expectSameLosses(
   try one?.free()
   try world.broadcast(&expected, from: 0)
   let found = try losses(world)
-  expect(found[49] < found[0] / 1.5, "losses from \(found[0]) to \(found[49])", file: file, line: line)
+  expect(found[49] < 0.8 * found[0], "losses from \(found[0]) to \(found[49])", file: file, line: line)
   for (step, (found, expected)) in zip(found, expected).enumerated() where abs(found - expected) > 1e-4 * expected {
     return expect(false, "the loss of step \(step + 1) is \(found), not \(expected)", file: file, line: line)
   }
