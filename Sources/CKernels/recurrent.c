@@ -5,6 +5,10 @@
 // What happens between the matrix products of one step of a recurrent layer, in one pass over the gates.
 // Names as in PyTorch's documentation of LSTM, GRU and RNN.
 
+// The arrays of a step don't overlap, and a value is worked out from those with its own number alone. Left to find out
+// by itself, the compiler took the way of one value at a time for LSTM's way back: 2.8 ms a batch as against 0.4.
+#define RT_APART _Pragma("clang loop vectorize(assume_safety)")
+
 /// A row's state goes to the layer's output as well.
 RT_INLINE void rt_put_state(const rt_recurrent_step *step, int64_t row) {
   if (step->output)
@@ -29,6 +33,7 @@ void rt_lstm_forward(const rt_recurrent_step *step) {
     float *restrict gates = step->gates + row * 4 * h;
     const float *restrict before = step->cell_before + row * h;
     float *restrict cell = step->cell + row * h, *restrict state = step->state + row * h;
+    RT_APART
     for (int64_t j = 0; j < h; j++) {
       const float i = rt_sigmoidf(gates[j] + a[j] + b[j]);
       const float f = rt_sigmoidf(gates[h + j] + a[h + j] + b[h + j]);
@@ -55,6 +60,7 @@ void rt_lstm_backward(const rt_recurrent_step *step) {
     const float *restrict before = step->cell_before + row * h, *restrict cell = step->cell + row * h;
     const float *restrict dh = rt_take_gradient(step, row);
     float *restrict later = step->cell_gradient + row * h;
+    RT_APART
     for (int64_t j = 0; j < h; j++) {
       const float i = gates[j], f = gates[h + j], g = gates[2 * h + j], o = gates[3 * h + j];
       const float c = rt_tanhf(cell[j]);
@@ -82,6 +88,7 @@ void rt_gru_forward(const rt_recurrent_step *step) {
     float *restrict gates = step->gates + row * 3 * h, *restrict recurrent = step->recurrent + row * 3 * h;
     const float *restrict before = step->state_before + row * h;
     float *restrict state = step->state + row * h;
+    RT_APART
     for (int64_t j = 0; j < h; j++) {
       const float r = rt_sigmoidf(gates[j] + a[j] + recurrent[j] + b[j]);
       const float z = rt_sigmoidf(gates[h + j] + a[h + j] + recurrent[h + j] + b[h + j]);
@@ -105,6 +112,7 @@ void rt_gru_backward(const rt_recurrent_step *step) {
     float *restrict gates = step->gates + row * 3 * h, *restrict recurrent = step->recurrent + row * 3 * h;
     const float *restrict before = step->state_before + row * h;
     float *restrict dh = rt_take_gradient(step, row);
+    RT_APART
     for (int64_t j = 0; j < h; j++) {
       const float r = gates[j], z = gates[h + j], n = gates[2 * h + j];
       const float dn = dh[j] * (1 - z) * (1 - n * n);
@@ -131,6 +139,7 @@ void rt_rnn_forward(const rt_recurrent_step *step) {
   const float *restrict a = step->input_bias, *restrict b = step->recurrent_bias;
   for (int64_t row = 0; row < step->rows; row++) {
     float *restrict gates = step->gates + row * h, *restrict state = step->state + row * h;
+    RT_APART
     for (int64_t j = 0; j < h; j++) gates[j] = state[j] = rt_tanhf(gates[j] + a[j] + b[j]);
     rt_put_state(step, row);
   }
@@ -143,6 +152,7 @@ void rt_rnn_backward(const rt_recurrent_step *step) {
   for (int64_t row = 0; row < step->rows; row++) {
     float *restrict gates = step->gates + row * h;
     const float *restrict dh = rt_take_gradient(step, row);
+    RT_APART
     for (int64_t j = 0; j < h; j++) {
       gates[j] = dh[j] * (1 - gates[j] * gates[j]);
       sums[j] += gates[j];

@@ -337,6 +337,27 @@ final class CollectiveContext: CommunicatorAttachment {
     part.copyMemory(from: copy + own.lowerBound * size, byteCount: own.count * size)
   }
 
+  /// In place; what the other parts hold is undefined afterwards.
+  ///
+  /// - Parameter parts: each rank's, on borders of cache lines.
+  func reduceScatter(
+    _ operand: Operand, _ kind: ReduceKind, parts: [Range<Int>], _ site: CallSite
+  ) throws(MPIError) {
+    let reduction = Reduction(operand.datatype, kind, ranks: channel.size)
+    let own = parts[channel.rank]
+    if wholeGroup != nil, !operand.peers.isEmpty {
+      let slices = LineLayout(count: operand.count, parts: channel.size, elementSize: operand.datatype.size)
+      return try onHost(operand, slices, reducing: reduction, distributes: false, site)
+    }
+    let ranks = ranksByHost
+    try runOnce(
+      .ringReduceScatter(
+        rank: ranks.firstIndex(of: channel.rank)!, ranges: ranks.map { parts[$0] },
+        segment: segment(chunkBytes: 0, elementSize: operand.datatype.size)), over: ranks, operand.start,
+      operand.datatype.size, reduction.kernel, site)
+    reduction.finish(operand.start + own.lowerBound * operand.datatype.size, own.count)
+  }
+
   /// Whether ``allgather`` is the faster for so many bytes in all; the same on every rank.
   func gathers(_ byteCount: Int) -> Bool {
     guard let group = wholeGroup else { return layout.hosts.count > 1 && byteCount > ringLimit }

@@ -82,7 +82,54 @@ extension Communicator {
     }
   }
 
+  /// Combines the ranks' shared buffers element by element; this rank gets its part of the result, in place. What the
+  /// other parts hold is undefined then, and stays so until ``allgather(_:parts:file:line:)`` or another collective:
+  /// before one of them the buffer must not be written to.
+  ///
+  /// - Parameter buffer: made for this communicator; the same length on every rank.
+  /// - Returns: the part: that of ``part(_:of:)``.
+  ///
+  /// The corresponding C function is `MPI_Reduce_scatter`.
+  @discardableResult
+  public func reduceScatter<Element: MPIElement>(
+    _ buffer: SharedBuffer<Element>, _ operation: ReduceOperation<Element> = .sum, file: StaticString = #fileID,
+    line: UInt = #line
+  ) throws(MPIError) -> Range<Int> {
+    let parts = (0..<size).map { part($0, of: buffer) }
+    guard size > 1, let start = buffer.elements.baseAddress, buffer.count > 0 else { return parts[rank] }
+    let peers =
+      buffer.communicator === self ? UnsafeBufferPointer(buffer.peers) : UnsafeBufferPointer(start: nil, count: 0)
+    try CollectiveContext.of(self).reduceScatter(
+      Operand(start: start, count: buffer.count, datatype: Element.datatype, peers: peers, kind: .shared),
+      operation.kind, parts: parts, CallSite(file, line))
+    return parts[rank]
+  }
+
+  /// The part of a shared buffer that a rank gets of ``reduceScatter(_:_:file:line:)``: whole cache lines.
+  public func part<Element: MPIElement>(_ rank: Int, of buffer: SharedBuffer<Element>) -> Range<Int> {
+    LineLayout(count: buffer.count, parts: size, elementSize: MemoryLayout<Element>.stride)[rank]
+  }
+
   // MARK: Allgather
+
+  /// Completes every rank's buffer from the parts that the ranks have, in place.
+  ///
+  /// - Parameters:
+  ///   - buffer: the same length on every rank; this rank's part is final.
+  ///   - parts: each rank's, consecutive in the order of the ranks, together the buffer; the same on every rank.
+  ///
+  /// The corresponding C function is `MPI_Allgatherv`.
+  public func allgather<Element: MPIElement>(
+    _ buffer: UnsafeMutableBufferPointer<Element>, parts: [Range<Int>], file: StaticString = #fileID,
+    line: UInt = #line
+  ) throws(MPIError) {
+    precondition(
+      parts.count == size && parts.reduce(0) { $1.lowerBound == $0 ? $1.upperBound : -1 } == buffer.count,
+      "the parts \(parts) don't make up a buffer of \(buffer.count) for \(size) ranks")
+    guard size > 1, let start = buffer.baseAddress, !buffer.isEmpty else { return }
+    try CollectiveContext.of(self).allgather(
+      start, counts: parts.map(\.count), elementSize: MemoryLayout<Element>.stride, CallSite(file, line))
+  }
 
   /// Joins the ranks' arrays, in the order of the ranks, on every rank; they may differ in length.
   ///

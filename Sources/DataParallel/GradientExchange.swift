@@ -18,20 +18,28 @@ public struct GradientExchange: Sendable {
   public var overlap: Overlap
   /// Layers' gradients travel together until they are so many bytes.
   public var bucketBytes: Int
+  /// Whether each rank updates a part of the parameters only, and holds the optimizer's state for that part alone.
+  ///
+  /// Gradients are then summed by a reduce-scatter, and parameters completed by an allgather: ZeRO stage 1 (S.
+  /// Rajbhandari, J. Rasley, O. Ruwase and Y. He, ZeRO: Memory Optimizations Toward Training Trillion Parameter Models,
+  /// 2020). Nothing overlaps. Not for optimizers that need whole tensors.
+  public var shardsOptimizer: Bool
 
   /// - Parameters:
   ///   - algorithm: how they are added up where nothing overlaps.
   ///   - wire: how `Float` elements travel between hosts.
   ///   - overlap: whether layers' gradients travel while others are computed.
   ///   - bucketBytes: layers' gradients travel together until they are so many bytes.
+  ///   - shardsOptimizer: whether each rank updates a part of the parameters only (ZeRO stage 1).
   public init(
     algorithm: AllreduceAlgorithm = .automatic, wire: WireFormat = .full, overlap: Overlap = .automatic,
-    bucketBytes: Int = 1 << 20
+    bucketBytes: Int = 1 << 20, shardsOptimizer: Bool = false
   ) {
     self.algorithm = algorithm
     self.wire = wire
     self.overlap = overlap
     self.bucketBytes = bucketBytes
+    self.shardsOptimizer = shardsOptimizer
   }
 }
 
@@ -76,7 +84,7 @@ final class GradientExchanger<Scalar: TrainingScalar & MPIElement>: StepObserver
       case .off: false
       }
     overlapped =
-      wants && communicator.size > 1
+      wants && communicator.size > 1 && !exchange.shardsOptimizer
       ? try OverlappedAllreduce(
         bucket.buffer, parts: parts + [trainable..<bucket.buffer.count], over: communicator, wire: exchange.wire)
       : nil
@@ -89,6 +97,25 @@ final class GradientExchanger<Scalar: TrainingScalar & MPIElement>: StepObserver
     overlapped?.begin()
   }
 
+  /// Whether this rank updates a part of the parameters only. The same on every rank, which a part's length isn't.
+  var isSharded: Bool { exchange.shardsOptimizer && communicator.size > 1 }
+
+  /// The parameters that this rank updates; their gradient is what it gets the sums of. Statistics are everybody's.
+  var owned: Range<Int> {
+    let trainable = 0..<(parts.reduce(0) { $0 + $1.count })
+    guard isSharded else { return trainable }
+    return communicator.part(communicator.rank, of: bucket.buffer).clamped(to: trainable)
+  }
+
+  /// Completes the parameters of every rank from those that the ranks have updated.
+  func gather(_ parameters: UnsafeMutableBufferPointer<Scalar>) throws {
+    guard isSharded else { return }
+    let all = parameters.indices
+    // Statistics, in the last parts, are the same everywhere already.
+    try communicator.allgather(
+      parameters, parts: (0..<communicator.size).map { communicator.part($0, of: bucket.buffer).clamped(to: all) })
+  }
+
   /// The bucket holds this rank's part of everything: returns when it holds the sums.
   ///
   /// - Returns: how long the exchange took, and how much of that was waited for.
@@ -96,7 +123,16 @@ final class GradientExchanger<Scalar: TrainingScalar & MPIElement>: StepObserver
     guard let overlapped else {
       let clock = ContinuousClock()
       let start = clock.now
-      try communicator.allreduce(bucket.buffer, using: exchange.algorithm, wire: exchange.wire)
+      if isSharded {
+        // The end of the buffer, statistics and totals, everybody needs.
+        let trainable = parts.reduce(0) { $0 + $1.count }
+        var shared = Array(bucket.all[trainable...])
+        try communicator.reduceScatter(bucket.buffer)
+        try communicator.allreduce(&shared)
+        for (index, value) in shared.enumerated() { bucket.all[trainable + index] = value }
+      } else {
+        try communicator.allreduce(bucket.buffer, using: exchange.algorithm, wire: exchange.wire)
+      }
       let elapsed = clock.now - start
       return (elapsed, elapsed)
     }

@@ -26,6 +26,7 @@ public struct StochasticTrainer<M: Model, O: Optimizer> where O.Scalar == M.Scal
   private let syncEvery: Int
   private let averagingFrom: Int?
   private var average = WeightAverage<Scalar>()
+  private var movingAverage: ExponentialMovingAverage<Scalar>?
   private var order: SampleOrder?
   private var orderedRows = (offset: -1, count: -1, total: -1)
 
@@ -43,23 +44,36 @@ public struct StochasticTrainer<M: Model, O: Optimizer> where O.Scalar == M.Scal
   ///     parameters are averaged after every k steps (local SGD: Stich, "Local SGD converges fast and communicates
   ///     little", 2019); results then depend on the number of ranks.
   ///   - averagingFrom: ``parameters`` is the mean over the steps from this one on (from 1; scikit-learn's `average`).
+  ///   - movingAverage: ``parameters`` is this mean of them, which forgets earlier steps.
+  ///   - clipNorm: longer mean gradients are shortened to this length (R. Pascanu, T. Mikolov and Y. Bengio, On the
+  ///     difficulty of training recurrent neural networks, 2013).
+  ///   - microBatches: in how many parts a network goes through this rank's share of a batch, to hold less in memory.
   ///   - exchange: how gradients are added up.
   ///   - initial: parameters to go on from (warm start); the model's own otherwise.
   /// - Throws: ``RankError`` with a `ConfigurationError`'s text.
   public init(
     _ model: M, optimizer: O, batchSize: Int, over communicator: Communicator, seed: UInt64 = 0,
     shuffle: Bool = true, syncEvery: Int = 1, averagingFrom: Int? = nil,
+    movingAverage: ExponentialMovingAverage<Scalar>? = nil, clipNorm: Double? = nil, microBatches: Int = 1,
     exchange: GradientExchange = GradientExchange(), initial: [Scalar]? = nil
   ) throws {
     try communicator.agree {
       if batchSize < 1 { throw ConfigurationError("the batch size is \(batchSize); it must be at least 1") }
       if syncEvery < 1 { throw ConfigurationError("parameters are averaged every \(syncEvery) steps; at least 1") }
+      if averagingFrom != nil, movingAverage != nil {
+        throw ConfigurationError("weights are averaged in two ways; choose one")
+      }
+      if syncEvery > 1, exchange.shardsOptimizer {
+        throw ConfigurationError("an optimizer that is sharded steps on averaged gradients, not locally")
+      }
       if let averagingFrom, averagingFrom < 1 {
         throw ConfigurationError("weights are averaged from step \(averagingFrom) on; steps count from 1")
       }
     }
     core = try TrainingCore(
-      model, optimizer: optimizer, over: communicator, exchange: exchange, initial: initial)
+      model, optimizer: optimizer, over: communicator, exchange: exchange, clipNorm: clipNorm,
+      microBatches: microBatches, initial: initial)
+    self.movingAverage = movingAverage
     self.batchSize = batchSize
     self.seed = seed
     self.shuffle = shuffle
@@ -73,7 +87,10 @@ public struct StochasticTrainer<M: Model, O: Optimizer> where O.Scalar == M.Scal
   public var steps: Int { core.steps }
 
   /// The trained parameters, in the model's order: the same on every rank after an epoch.
-  public var parameters: [Scalar] { average.count > 0 ? average.mean : core.parameters }
+  public var parameters: [Scalar] {
+    if let movingAverage, movingAverage.count > 0 { return movingAverage.mean }
+    return average.count > 0 ? average.mean : core.parameters
+  }
 
   /// Goes through all samples once.
   ///
@@ -190,6 +207,7 @@ public struct StochasticTrainer<M: Model, O: Optimizer> where O.Scalar == M.Scal
   }
 
   private mutating func addToAverage() {
+    if movingAverage != nil { core.parameters.withUnsafeBufferPointer { movingAverage!.add($0) } }
     guard let averagingFrom, core.steps >= averagingFrom else { return }
     core.parameters.withUnsafeBufferPointer { average.add($0) }
   }
@@ -199,8 +217,8 @@ public struct StochasticTrainer<M: Model, O: Optimizer> where O.Scalar == M.Scal
   /// - Returns: the sum of losses; `nil` when the general way must be taken.
   private mutating func descendRowByRow(_ shard: Shard<Scalar>) throws -> Double? {
     let model = core.model
-    guard core.communicator.size == 1, batchSize == 1, averagingFrom == nil,
-      var sgd = core.optimizer as? SGD<Scalar>
+    guard core.communicator.size == 1, batchSize == 1, averagingFrom == nil, movingAverage == nil,
+      core.clipNorm == nil, var sgd = core.optimizer as? SGD<Scalar>
     else { return nil }
     let order = self.order!
     let clock = ContinuousClock()

@@ -20,6 +20,12 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
   /// Steps taken since the trainer was made.
   var steps = 0
   var spent = Spent()
+  /// The parameters that this rank updates.
+  private let owned: Range<Int>
+  /// Those that are learnt; behind them come statistics.
+  private let trainable: Int
+  /// The longest that a mean gradient may be.
+  let clipNorm: Double?
   /// What the model is told of a step; epoch and first row are the trainer's to set.
   var context = TrainingStep<Scalar>()
 
@@ -33,13 +39,23 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
   }
 
   init(
-    _ model: M, optimizer: O, over communicator: Communicator, exchange: GradientExchange,
-    initial: [Scalar]?
+    _ model: M, optimizer: O, over communicator: Communicator, exchange: GradientExchange, clipNorm: Double? = nil,
+    microBatches: Int = 1, initial: [Scalar]?
   ) throws {
     self.model = model
     self.optimizer = optimizer
-    self.optimizer.prepare(ParameterLayout(model))
     self.communicator = communicator
+    self.clipNorm = clipNorm
+    try communicator.agree {
+      if let clipNorm, !(clipNorm > 0 && clipNorm.isFinite) {
+        throw ConfigurationError("gradients are clipped to a norm of \(clipNorm); it must be above 0")
+      }
+      if microBatches < 1 { throw ConfigurationError("\(microBatches) micro-batches; at least 1") }
+      if exchange.shardsOptimizer, optimizer.needsWholeTensors {
+        throw ConfigurationError("\(O.self) looks at whole tensors, so its state can't be sharded over the ranks")
+      }
+    }
+    context.microBatches = microBatches
     let count = model.parameterCount
     try communicator.agree {
       guard initial == nil || initial!.count == count else {
@@ -52,6 +68,9 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
     try parameters.withUnsafeMutableBufferPointer { try communicator.broadcast($0, from: 0) }
     self.parameters = parameters
     exchanger = try GradientExchanger(for: model, over: communicator, exchange)
+    owned = exchanger.owned
+    trainable = count - model.statisticCount
+    self.optimizer.prepare(ParameterLayout(model), owning: owned)
   }
 
   /// One step on a global batch of which this rank has `batch`: gradient, one allreduce, update.
@@ -67,7 +86,7 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
     let exchanged = clock.now
     let totals = bucket.totals
     try checkFinite(totals.loss, (steps + 1)...(steps + 1))
-    update(totals)
+    try update(totals, of: owned)
     spent.compute += (computed - start) + (clock.now - exchanged)
     spent.exchange += exchanged - computed
     spent.hidden += exchange.total - exchange.exposed
@@ -82,7 +101,7 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
     let start = clock.now
     try computeGradient(of: batch, observer: nil)
     let totals = bucket.totals
-    update(totals)
+    try update(totals, of: 0..<trainable)
     spent.compute += clock.now - start
     return totals
   }
@@ -121,20 +140,26 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
     bucket.totals = (loss, batch.totalWeight)
   }
 
-  private mutating func update(_ totals: (loss: Double, weight: Double)) {
+  private mutating func update(_ totals: (loss: Double, weight: Double), of owned: Range<Int>) throws {
     steps += 1
     context.number = steps
     // A batch whose samples all weigh nothing says nothing.
     guard totals.weight > 0 else { return }
-    let scale = Scalar(1 / totals.weight)
-    let trainable = parameters.count - model.statisticCount
+    var scale = 1 / totals.weight
     let sums = bucket.gradient
+    let gradient = UnsafeBufferPointer(rebasing: sums[owned])
+    if let clipNorm {
+      var squares = sumOfSquares(gradient)
+      if exchanger.isSharded { squares = try communicator.allreduce(squares) }
+      scale *= clipFactor(norm: squares.squareRoot() * scale, maximum: clipNorm)
+    }
     optimizer.beginStep()
-    parameters.withUnsafeMutableBufferPointer { parameters in
+    let exchanger = exchanger
+    try parameters.withUnsafeMutableBufferPointer { [trainable] parameters in
       optimizer.update(
-        0..<trainable, of: UnsafeMutableBufferPointer(rebasing: parameters[..<trainable]),
-        gradient: UnsafeBufferPointer(rebasing: sums[..<trainable]), scale: scale)
-      for index in trainable..<parameters.count { parameters[index] += sums[index] * scale }
+        owned, of: UnsafeMutableBufferPointer(rebasing: parameters[owned]), gradient: gradient, scale: Scalar(scale))
+      for index in trainable..<parameters.count { parameters[index] += sums[index] * Scalar(1 / totals.weight) }
+      try exchanger.gather(parameters)
     }
   }
 

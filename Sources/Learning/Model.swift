@@ -33,10 +33,6 @@ public protocol Model<Scalar>: Sendable {
   /// The names and shapes under which the flat buffer is saved, in its order. One tensor `parameters` by default.
   var tensors: [TensorLayout] { get }
 
-  /// How many elements of the flat buffer each tensor that is learnt takes, in the buffer's order. By default what
-  /// ``tensors`` says, so a model with statistics, or with gaps between tensors, has to say it.
-  var learntCounts: [Int] { get }
-
   /// How many of the last parameters are no weights but statistics that layers keep. What ``computeGradient`` writes for
   /// one is the sum over the rows of weight × how much it is to change. None by default.
   var statisticCount: Int { get }
@@ -44,6 +40,10 @@ public protocol Model<Scalar>: Sendable {
   /// The parameters, statistics left out, in the ranges and the order in which ``computeGradient`` tells a step's
   /// observer that their gradient is complete. All at once by default.
   var gradientParts: [Range<Int>] { get }
+
+  /// How many elements of the flat buffer each tensor that is learnt takes, in the buffer's order. As ``tensors`` say by
+  /// default.
+  var tensorCounts: [Int] { get }
 
   /// How well predictions fit; `.none` by default.
   var metric: Metric { get }
@@ -100,8 +100,8 @@ public protocol Model<Scalar>: Sendable {
 
 extension Model {
   public var penalizedParameterCount: Int { parameterCount }
-  public var learntCounts: [Int] { tensors.map(\.count) }
   public var statisticCount: Int { 0 }
+  public var tensorCounts: [Int] { tensors.map(\.count) }
   public var gradientParts: [Range<Int>] { [0..<(parameterCount - statisticCount)] }
   public var tensors: [TensorLayout] { [TensorLayout(name: "parameters", shape: [parameterCount])] }
   public var metric: Metric { .none }

@@ -24,11 +24,11 @@ public struct ParameterLayout: Sendable, Equatable, Codable {
       0...count ~= self.penalizedCount, "\(self.penalizedCount) penalized of \(count) parameters")
   }
 
-  /// Of what the model learns, without its statistics.
+  /// The parameters of a model that are learnt: all but the statistics at their end.
   public init(_ model: some Model) {
     self.init(
       count: model.parameterCount - model.statisticCount, penalizedCount: model.penalizedParameterCount,
-      tensorCounts: model.learntCounts)
+      tensorCounts: model.tensorCounts)
   }
 
   func requireWholeTensors(_ range: Range<Int>) {

@@ -158,7 +158,7 @@ final class Passes: @unchecked Sendable {  // all that changes is behind the loc
     return made
   }
 
-  /// The trainable parameters of each layer that has some, in order.
+  /// The parameters that are learnt of each layer that has some, in order.
   var layerRanges: [Range<Int>] { ranges.compactMap { $0 } }
 
   private func clearGaps(_ gradient: UnsafeMutablePointer<Float>) {

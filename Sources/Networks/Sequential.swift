@@ -128,9 +128,9 @@ public struct Sequential: Model {
   /// Those that are learnt; behind them come statistics that layers keep.
   public let penalizedParameterCount: Int
   public var statisticCount: Int { parameterCount - penalizedParameterCount }
+  public var tensorCounts: [Int] { arrays.filter(\.isTrainable).map(\.count) }
   /// Layer by layer, from the last to the first.
   public var gradientParts: [Range<Int>] { passes.layerRanges.reversed() }
-  public var learntCounts: [Int] { arrays.filter(\.isTrainable).map(\.count) }
   public var metric: Metric { loss == .squaredError ? .r2 : .accuracy }
 
   /// Numbers of values in the arrays, without what fills up.

@@ -75,7 +75,7 @@ struct MultiHostTests {
 }
 
 /// The groups of cases in which ranks of the same host and of others are treated differently.
-private let whereHostsMatter = ["split", "interference", "allreduce", "shared"]
+private let whereHostsMatter = ["split", "interference", "allreduce", "shared", "exchange"]
 
 /// How ranks are spread over hosts, and what they run.
 struct Layout: Sendable, CustomTestStringConvertible {

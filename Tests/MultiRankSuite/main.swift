@@ -9,7 +9,7 @@ import MPI
 
 let groups =
   pointToPointCases + collectiveCases + splitCases + errorCases + interferenceCases + allreduceCases + sharedCases
-  + shardCases + trainerCases + networkCases + parityCases
+  + shardCases + trainerCases + networkCases + exchangeCases + parityCases
 
 let wanted = CommandLine.arguments.dropFirst()
 if wanted.first == "end" {

@@ -52,6 +52,15 @@ import Testing
     try checkGradient(network, samples: Samples(5, featureCount: 121, classes: 3), distance: 3e-3, tolerance: 4e-2)
   }
 
+  /// What works in place leaves alone what a layer further up has yet to read.
+  @Test func flattenedActivations() throws {
+    let network = try Sequential(input: [1, 6, 6]) {
+      Convolution(16, kernel: 3); Tanh(); Flatten(); Sigmoid(); Dense(9); Sigmoid(); Dropout(0.3); Flatten(); Tanh()
+      Dense(3)
+    }
+    try checkGradient(network, samples: Samples(5, featureCount: 36, classes: 3))
+  }
+
   @Test func squaredError() throws {
     let network = try Sequential(input: [5], loss: .squaredError) {
       Dense(8); Tanh(); Dense(1)

@@ -27,6 +27,9 @@ public struct BatchNorm: LayerDefinition {
 
   func outputShape(for input: [Int]) throws(ShapeMismatch) -> [Int] {
     guard input.count != 2 else { throw ShapeMismatch(expected: "[channels, height, width] or [features]") }
+    guard epsilon >= 0, momentum >= 0, momentum <= 1 else {
+      throw ShapeMismatch(expected: "an epsilon of at least 0 and a momentum from 0 to 1")
+    }
     return input
   }
 

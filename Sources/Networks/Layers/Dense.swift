@@ -1,7 +1,7 @@
 import COneDNN
 
 /// Fully connected: y = W·x + b, with W of [outputs, inputs]. Inputs of several dimensions count as one row in their
-/// order, so no ``Flatten`` is needed before. PyTorch's `Linear`.
+/// order, so no ``Flatten`` is needed before. PyTorch's `Linear`, which left to itself goes over the last dimension alone.
 public struct Dense: LayerDefinition {
   public let outputs: Int
   public let bias: Bool

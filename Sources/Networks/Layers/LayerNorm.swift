@@ -12,6 +12,7 @@ public struct LayerNorm: LayerDefinition {
 
   func outputShape(for input: [Int]) throws(ShapeMismatch) -> [Int] {
     guard input.count <= 2 else { throw ShapeMismatch(expected: "[features] or [steps, features]") }
+    guard epsilon >= 0 else { throw ShapeMismatch(expected: "an epsilon of at least 0") }
     return input
   }
 

@@ -17,7 +17,9 @@ public struct LSTM: RecurrentLayer {
   }
 
   public var description: String { describe("LSTM") }
-  var cell: RecurrentCell { RecurrentCell(gates: 4, forward: rt_lstm_forward, backward: rt_lstm_backward) }
+  var cell: RecurrentCell {
+    RecurrentCell(gates: 4, hasCell: true, forward: rt_lstm_forward, backward: rt_lstm_backward)
+  }
 }
 
 /// A gated recurrent unit over [steps, features] (K. Cho et al., Learning Phrase Representations using RNN
@@ -63,6 +65,8 @@ public struct RNN: RecurrentLayer {
 struct RecurrentCell {
   typealias Kernel = (UnsafePointer<rt_recurrent_step>?) -> Void
   let gates: Int
+  /// Whether there is a second state, which stays within the layer.
+  var hasCell = false
   /// Whether the share of the state before is looked at apart from that of the input.
   var keepsApart = false
   let forward: Kernel
@@ -92,8 +96,8 @@ extension RecurrentLayer {
 
 /// Matrix products, and a kernel for each step between them.
 ///
-/// oneDNN has primitives for this, but they took 10.1 ms for 28 steps of 64 samples, 28 features and 128 values of state,
-/// forward and back; these products take 7.3. They also leave weights, gates and both biases as PyTorch has them.
+/// oneDNN has primitives for this, but an LSTM's took 10.1 ms for 28 steps of 64 samples, 28 features and a state of 128,
+/// forward and back; these products take 7.3, and the kernels 0.9. Weights, gates and both biases are as PyTorch has them.
 final class RecurrentOperation: Operation {
   let output: Tensor
   private let cell: RecurrentCell
@@ -106,13 +110,15 @@ final class RecurrentOperation: Operation {
   /// The input, the step first: steps × batch × features.
   private let source: Memory
   private let sourceReorder: Primitive?
-  /// Steps × batch × width: sums, then gates; on the way back the gradients by the sums.
+  /// How many steps' gates are kept: all for the way back, else those of one.
+  private let kept: Int
+  /// Kept × batch × width: sums, then gates; on the way back the gradients by the sums.
   private let gates: Memory
   /// The same for the share of the state before.
   private let recurrent: Memory?
-  /// (Steps + 1) × batch × hidden, the first of them zeros.
+  /// (Kept + 1) × batch × hidden, the first of them zeros at the start.
   private let states: Memory
-  private let cells: Memory
+  private let cells: Memory?
 
   private struct Parameters<Element> {
     var weight: Element
@@ -134,7 +140,7 @@ final class RecurrentOperation: Operation {
     let outputReorder: Primitive?
     let gradients: Parameters<Memory>
     let stateGradient: Memory
-    let cellGradient: Memory
+    let cellGradient: Memory?
     /// By the input, the step first; and what brings it in the input's order.
     var sourceGradient: Memory?
     var inputReorder: Primitive?
@@ -163,10 +169,11 @@ final class RecurrentOperation: Operation {
 
     (source, sourceReorder) = try builder.reordered(
       input.memory, to: MemoryDescriptor([batch, steps, features], dnnl_bac))
-    gates = try builder.tensor(.plain([steps, batch, width]))
-    recurrent = cell.keepsApart ? try builder.tensor(.plain([steps, batch, width])) : nil
-    states = try builder.tensor(.plain([steps + 1, batch, hidden]))
-    cells = try builder.tensor(.plain([steps + 1, batch, hidden]))
+    kept = builder.isTraining ? steps : 1
+    gates = try builder.tensor(.plain([kept, batch, width]))
+    recurrent = cell.keepsApart ? try builder.tensor(.plain([kept, batch, width])) : nil
+    states = try builder.tensor(.plain([kept + 1, batch, hidden]))
+    cells = cell.hasCell ? try builder.tensor(.plain([kept + 1, batch, hidden])) : nil
     let shape = try layer.outputShape(for: input.shape)
     output = try builder.tensor(shape, .plain([batch] + shape))
   }
@@ -176,7 +183,7 @@ final class RecurrentOperation: Operation {
     var backward = Backward(
       outputGradient: gradient, outputReorder: reorder, gradients: try arrays.map { try builder.gradient(of: $0) },
       stateGradient: try builder.tensor(.plain([batch, hidden])),
-      cellGradient: try builder.tensor(.plain([batch, hidden])))
+      cellGradient: try cells.map { _ in try builder.tensor(.plain([batch, hidden])) })
     var result: Memory?
     if wantsInput {
       let memory = try builder.gradient(source.descriptor, after: gradient)
@@ -190,19 +197,22 @@ final class RecurrentOperation: Operation {
   func forward(_ run: Run) throws {
     try sourceReorder?.execute()
     states.floats.update(repeating: 0, count: batch * hidden)
-    cells.floats.update(repeating: 0, count: batch * hidden)
-    // All steps' inputs at once.
-    try multiply(
-      Matrix(source.floats, width: features), Matrix(values.weight.floats, width: features).transposed,
-      to: gates.floats, (steps * batch, width, features))
+    cells?.floats.update(repeating: 0, count: batch * hidden)
+    let inputWeight = Matrix(values.weight.floats, width: features).transposed
     let weight = Matrix(values.recurrentWeight.floats, width: hidden).transposed
     for step in 0..<steps {
-      let state = Matrix(states.floats + step * batch * hidden, width: hidden)
+      // The inputs of as many steps at once as there is room for.
+      if step % kept == 0 {
+        try multiply(
+          Matrix(source.floats + step * batch * features, width: features), inputWeight, to: gates.floats,
+          (kept * batch, width, features))
+      }
+      let state = Matrix(states.floats + step % (kept + 1) * batch * hidden, width: hidden)
       let size = (rows: batch, columns: width, inner: hidden)
       if let recurrent {
-        try multiply(state, weight, to: recurrent.floats + step * batch * width, size)
+        try multiply(state, weight, to: recurrent.floats + step % kept * batch * width, size)
       } else if step > 0 {
-        try multiply(state, weight, to: gates.floats + step * batch * width, size, adds: true)
+        try multiply(state, weight, to: gates.floats + step % kept * batch * width, size, adds: true)
       }
       execute(cell.forward, step, output: output.memory)
     }
@@ -213,7 +223,7 @@ final class RecurrentOperation: Operation {
     let gradients = backward.gradients
     try backward.outputReorder?.execute()
     backward.stateGradient.floats.update(repeating: 0, count: batch * hidden)
-    backward.cellGradient.floats.update(repeating: 0, count: batch * hidden)
+    backward.cellGradient?.floats.update(repeating: 0, count: batch * hidden)
     gradients.bias.floats.update(repeating: 0, count: width)
     gradients.recurrentBias.floats.update(repeating: 0, count: width)
     let weight = Matrix(values.recurrentWeight.floats, width: hidden)
@@ -244,17 +254,18 @@ final class RecurrentOperation: Operation {
 
   /// - Parameter memory: the layer's output, or the gradient by it.
   private func execute(_ kernel: RecurrentCell.Kernel, _ step: Int, output memory: Memory) {
-    let before = step * batch * hidden
-    let after = before + batch * hidden
+    let place = step % kept * batch * width
+    let before = step % (kept + 1) * batch * hidden
+    let after = (step + 1) % (kept + 1) * batch * hidden
     var arguments = rt_recurrent_step()
     arguments.rows = Int64(batch)
     arguments.hidden = Int64(hidden)
-    arguments.gates = gates.floats + step * batch * width
-    arguments.recurrent = recurrent.map { $0.floats + step * batch * width }
+    arguments.gates = gates.floats + place
+    arguments.recurrent = recurrent.map { $0.floats + place }
     arguments.input_bias = UnsafePointer(values.bias.floats)
     arguments.recurrent_bias = UnsafePointer(values.recurrentBias.floats)
-    arguments.cell_before = UnsafePointer(cells.floats + before)
-    arguments.cell = cells.floats + after
+    arguments.cell_before = cells.map { UnsafePointer($0.floats + before) }
+    arguments.cell = cells.map { $0.floats + after }
     arguments.state_before = UnsafePointer(states.floats + before)
     arguments.state = states.floats + after
     if returnsSequence {
@@ -265,7 +276,7 @@ final class RecurrentOperation: Operation {
       arguments.output_stride = Int64(hidden)
     }
     arguments.state_gradient = backward?.stateGradient.floats
-    arguments.cell_gradient = backward?.cellGradient.floats
+    arguments.cell_gradient = backward?.cellGradient?.floats
     arguments.input_bias_gradient = backward?.gradients.bias.pointer?.assumingMemoryBound(to: Float.self)
     arguments.recurrent_bias_gradient = backward?.gradients.recurrentBias.pointer?.assumingMemoryBound(to: Float.self)
     kernel(&arguments)
