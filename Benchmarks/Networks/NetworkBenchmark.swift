@@ -45,48 +45,81 @@ enum Subject: String, CaseIterable, ExpressibleByArgument {
 extension GradientExchange.Overlap: ExpressibleByArgument {}
 extension WireFormat: ExpressibleByArgument {}
 
-/// Trains each network on made-up images for a while, and prints samples a second of all ranks, a line of JSON each.
+/// Trains each network on made-up images for a while, and prints how fast, a line of JSON each.
 @main struct NetworkBenchmark: ParsableCommand {
   @Option(help: "Which networks.") var models: [Subject] = Subject.allCases
   @Option(help: "Samples of a rank in a step; each network's own by default.") var batch: Int?
   @Option(help: "Whether gradients travel while others are computed.") var overlap = GradientExchange.Overlap.automatic
   @Option(help: "How gradients travel between hosts.") var wire = WireFormat.full
   @Option(help: "How long to measure each, in seconds.") var seconds = 3.0
+  @Flag(help: "Exchanges as much as the network's gradient, and computes nothing.") var exchangeOnly = false
+
+  @Flag(help: "Every rank trains by itself, and exchanges nothing.") var alone = false
 
   func run() throws {
     try withMPI { world in
-      for subject in models {
-        let batch = self.batch ?? subject.batch
-        let rows = 4096
-        var generator = SeededGenerator(seed: 1, stream: UInt64(world.rank))
-        let features = (0..<(rows * 784)).map { _ in Float(generator.uniform()) }
-        let targets = (0..<rows).map { _ in Float(generator.next(below: 10)) }
-        let shard = try Shard(Dataset(featureCount: 784, features: features, targets: targets), over: world)
-        var trainer = try StochasticTrainer(
-          subject.network(), optimizer: SGD(learningRate: 0.01), batchSize: batch * world.size, over: world,
-          exchange: GradientExchange(wire: wire, overlap: overlap))
-        _ = try trainer.runEpoch(on: shard)
-        var rates: [Double] = []
-        let clock = ContinuousClock()
-        let start = clock.now
-        var shares: [Double] = []
-        while true {
-          let report = try trainer.runEpoch(on: shard)
-          rates.append(report.samplesPerSecond)
-          shares.append((report.communication.median + report.waiting.median) / report.seconds)
-          // The clock of one rank decides for all.
-          var isOver = [clock.now - start >= .seconds(seconds) && rates.count >= 3 ? 1 : 0]
-          try world.broadcast(&isOver, from: 0)
-          if isOver[0] == 1 { break }
-        }
-        rates.sort()
-        if world.isRoot {
-          print(
-            "{\"model\":\"\(subject.rawValue)\",\"ranks\":\(world.size),\"batch\":\(batch),"
-              + "\"samples_per_second\":\(Int(rates[rates.count / 2])),\"exchange\":\(shares.reduce(0, +) / Double(shares.count))}"
-          )
-        }
+      // A communicator of one rank each.
+      if alone, let single = try world.split(color: world.rank, key: 0) {
+        for subject in models { try train(subject, over: single, speaks: world.isRoot) }
+        return try world.barrier()
       }
+      for subject in models {
+        if exchangeOnly { try exchange(subject, over: world) } else { try train(subject, over: world) }
+      }
+    }
+  }
+
+  private func train(_ subject: Subject, over world: Communicator, speaks: Bool = true) throws {
+    let batch = self.batch ?? subject.batch
+    let rows = max(4096, 8 * batch)
+    var generator = SeededGenerator(seed: 1, stream: UInt64(world.rank))
+    let features = (0..<(rows * 784)).map { _ in Float(generator.uniform()) }
+    let targets = (0..<rows).map { _ in Float(generator.next(below: 10)) }
+    let shard = try Shard(Dataset(featureCount: 784, features: features, targets: targets), over: world)
+    var trainer = try StochasticTrainer(
+      subject.network(), optimizer: SGD(learningRate: 0.01), batchSize: batch * world.size, over: world,
+      exchange: GradientExchange(wire: wire, overlap: overlap))
+    _ = try trainer.runEpoch(on: shard)
+    var reports: [TrainingReport] = []
+    try whileTime(remains: world) { reports.append(try trainer.runEpoch(on: shard)) }
+    guard world.isRoot, speaks else { return }
+    func median(_ value: (TrainingReport) -> Double) -> Double { SampleStatistics(reports.map(value)).median }
+    let steps = Double(reports[0].steps)
+    print(
+      "{\"model\":\"\(subject.rawValue)\",\"ranks\":\(world.size),\"batch\":\(batch),"
+        + "\"samples_per_second\":\(Int(median(\.samplesPerSecond))),\"step_ms\":\(median { $0.seconds / steps * 1e3 }),"
+        + "\"exchange_ms\":\(median { ($0.communication.median + $0.waiting.median) / steps * 1e3 }),"
+        + "\"hidden_ms\":\(median { $0.hidden.median / steps * 1e3 }),"
+        + "\"peak_mib\":\(reports.last!.peakMemory >> 20)}")
+  }
+
+  private func exchange(_ subject: Subject, over world: Communicator) throws {
+    let buffer = try SharedBuffer<Float>(count: subject.network().parameterCount + 3, over: world)
+    for _ in 0..<3 { try world.allreduce(buffer, wire: wire) }
+    var times: [Double] = []
+    let clock = ContinuousClock()
+    try whileTime(remains: world) {
+      for index in buffer.elements.indices { buffer[index] = Float(index & 7) }
+      try world.barrier()
+      let start = clock.now
+      try world.allreduce(buffer, wire: wire)
+      let elapsed = (clock.now - start).components
+      times.append(Double(elapsed.seconds) * 1e3 + Double(elapsed.attoseconds) * 1e-15)
+    }
+    guard world.isRoot else { return }
+    print("{\"model\":\"\(subject.rawValue)\",\"ranks\":\(world.size),\"step_ms\":\(SampleStatistics(times).median)}")
+  }
+
+  /// The clock of one rank decides for all.
+  private func whileTime(remains world: Communicator, _ body: () throws -> Void) throws {
+    let clock = ContinuousClock()
+    let start = clock.now
+    var (count, isOver) = (0, [0])
+    while isOver[0] == 0 {
+      try body()
+      count += 1
+      isOver[0] = clock.now - start >= .seconds(seconds) && count >= 3 ? 1 : 0
+      try world.broadcast(&isOver, from: 0)
     }
   }
 }
