@@ -309,6 +309,9 @@ struct Train: ParsableCommand {
         modelKind.losses.contains(loss),
         "--model \(modelKind.rawValue) has no --loss \(loss), but \(modelKind.losses.joined(separator: ", "))")
     }
+    try require(ema == nil || !average, "--ema and --average exclude each other")
+    try require(
+      accumulate == 1 || modelKind.isNetwork, "--accumulate is for networks: no other model needs memory for a batch")
     try require(classWeight == nil || isClassifier, "--class-weight needs classes: a regression has none")
     try network.validate(with: modelKind, isClassifier: isClassifier)
     if modelKind.isNetwork {
@@ -319,7 +322,7 @@ struct Train: ParsableCommand {
     if trainer == .gd {
       for (isGiven, flag) in [
         (batch != nil, "batch"), (syncEvery > 1, "sync-every"), (earlyStopping != nil, "early-stopping"),
-        (average, "average"), (noShuffle, "no-shuffle"),
+        (average, "average"), (noShuffle, "no-shuffle"), (clip != nil, "clip"), (ema != nil, "ema"),
       ] {
         try require(!isGiven, "--\(flag) has no meaning with --trainer gd, which takes all rows in each step")
       }

@@ -212,6 +212,9 @@ struct TrainingRun<Scalar: TrainingScalar & MPIElement> {
       weightDecay: options.weightDecay, schedule: schedule)
   }
 
+  /// How gradients travel.
+  private var exchange: GradientExchange { GradientExchange(algorithm: options.allreduce) }
+
   private func stoppingRule() throws -> StoppingRule? {
     let usesRule = options.tol != nil || options.earlyStopping != nil || options.scheduleKind == .adaptive
     return usesRule ? try StoppingRule(tolerance: options.tol ?? 1e-3, patience: options.patience) : nil
@@ -239,8 +242,7 @@ struct TrainingRun<Scalar: TrainingScalar & MPIElement> {
     switch options.trainer {
     case .gd:
       var trainer = try FullBatchTrainer(
-        model, optimizer: optimizer, over: world, exchange: GradientExchange(algorithm: options.allreduce),
-        initial: initial)
+        model, optimizer: optimizer, over: world, exchange: exchange, initial: initial)
       let start = clock.now
       let report = try trainer.run(on: rows.train, maximumSteps: epochs, stopping: stoppingRule()) { step, loss in
         let seconds = (clock.now - start).seconds
@@ -253,8 +255,8 @@ struct TrainingRun<Scalar: TrainingScalar & MPIElement> {
       var trainer = try StochasticTrainer(
         model, optimizer: optimizer, batchSize: batch, over: world, seed: options.seed, shuffle: !options.noShuffle,
         syncEvery: options.syncEvery, averagingFrom: options.average ? 1 : nil,
-        exchange: GradientExchange(algorithm: options.allreduce),
-        initial: initial)
+        movingAverage: options.ema.map { try ExponentialMovingAverage(decay: $0) }, clipNorm: options.clip,
+        microBatches: options.accumulate, exchange: exchange, initial: initial)
       var reports: [TrainingReport] = []
       try trainer.fit(
         on: rows.train, epochs: epochs, stopping: stoppingRule(), validation: rows.validation
