@@ -49,6 +49,23 @@ extension MultiRankTests {
       #expect(json["metric_name"] as? String == "r2" && json["test_metric"] as? Double ?? 0 > 0.95, "\(json)")
     }
 
+    /// Parts of a batch add up to the batch, and a gradient that is never too long isn't shortened.
+    @Test func partsOfABatch() async throws {
+      func loss(_ arguments: String...) async throws -> Double {
+        let json = try await ringtrain(
+          ranks: 2, ["train", "--model", "mlp", "--hidden", "32", "--epochs", "2", "--json"] + arguments
+        ).json()
+        return try #require(json["loss"] as? Double)
+      }
+      let plain = try await loss()
+      let parts = try await loss("--accumulate", "4", "--clip", "1e6")
+      #expect(abs(plain - parts) < 1e-3 * plain)
+      let clipped = try await loss("--clip", "0.01", "--optimizer", "sgd")
+      #expect(clipped > 1.1 * plain)
+      let averaged = try await loss("--ema", "0.99")
+      #expect(averaged != plain && averaged < 2.3)
+    }
+
     private static let net = """
       input: [1, 8, 8]    # as digits has it
       layers:
@@ -112,6 +129,8 @@ extension MultiRankTests {
         (["--model", "mlp", "--clip", "0"], ["--clip is 0"]),
         (["--model", "mlp", "--accumulate", "0"], ["--accumulate is 0"]),
         (["--model", "mlp", "--ema", "1"], ["--ema is 1"]),
+        (["--model", "mlp", "--ema", "0.9", "--average"], ["--ema", "--average"]),
+        (["--accumulate", "2"], ["--accumulate", "for networks"]),
         (["--model", "cnn", "--augment", "spin"], ["--augment", "spin"]),
         (["--model", "cnn", "--augment", "shift:8"], ["--augment", "8 pixels"]),
         (["--model", "cnn", "--input", "8"], ["--input", "1x28x28"]),
@@ -121,7 +140,7 @@ extension MultiRankTests {
         (["--model", "net.yaml", "--loss", "squared-error"], ["--loss", "file"]),
       ] as [([String], [String])])
     func badFlags(arguments: [String], words: [String]) async throws {
-      try await ringtrain(ranks: 2, ["train"] + arguments).expectFailure(words)
+      try await ringtrain(["train"] + arguments).expectFailure(words)
     }
 
     @Test func shapesThatTheDataDoesNotTell() async throws {
