@@ -1,5 +1,5 @@
 public import ArgumentParser
-import Networks
+public import Networks
 public import RingTrain
 
 /// The four networks that are compared with PyTorch.
@@ -18,24 +18,24 @@ enum Subject: String, CaseIterable, ExpressibleByArgument {
     }
   }
 
-  func network() throws -> Sequential {
+  func network(_ computing: ComputingType = .float) throws -> Sequential {
     switch self {
     case .mlp1024:
-      try Sequential(input: [784]) {
+      try Sequential(input: [784], computing: computing) {
         Dense(1024); ReLU(); Dense(1024); ReLU(); Dense(10)
       }
     case .mlp256:
-      try Sequential(input: [784]) {
+      try Sequential(input: [784], computing: computing) {
         Dense(256); ReLU(); Dense(256); ReLU(); Dense(10)
       }
     case .cnn:
-      try Sequential(input: [1, 28, 28]) {
+      try Sequential(input: [1, 28, 28], computing: computing) {
         Convolution(32, kernel: 3, padding: 1); ReLU(); MaxPool(2)
         Convolution(64, kernel: 3, padding: 1); ReLU(); MaxPool(2)
         Flatten(); Dense(128); ReLU(); Dense(10)
       }
     case .lstm:
-      try Sequential(input: [28, 28]) {
+      try Sequential(input: [28, 28], computing: computing) {
         LSTM(128); Dense(10)
       }
     }
@@ -43,6 +43,7 @@ enum Subject: String, CaseIterable, ExpressibleByArgument {
 }
 
 extension GradientExchange.Overlap: ExpressibleByArgument {}
+extension ComputingType: ExpressibleByArgument {}
 extension WireFormat: ExpressibleByArgument {}
 
 /// Trains each network on made-up images for a while, and prints how fast, a line of JSON each.
@@ -51,6 +52,7 @@ extension WireFormat: ExpressibleByArgument {}
   @Option(help: "Samples of a rank in a step; each network's own by default.") var batch: Int?
   @Option(help: "Whether gradients travel while others are computed.") var overlap = GradientExchange.Overlap.automatic
   @Option(help: "How gradients travel between hosts.") var wire = WireFormat.full
+  @Option(help: "What products are computed in.") var computing = ComputingType.float
   @Option(help: "How long to measure each, in seconds.") var seconds = 3.0
   @Flag(help: "Exchanges as much as the network's gradient, and computes nothing.") var exchangeOnly = false
 
@@ -77,7 +79,7 @@ extension WireFormat: ExpressibleByArgument {}
     let targets = (0..<rows).map { _ in Float(generator.next(below: 10)) }
     let shard = try Shard(Dataset(featureCount: 784, features: features, targets: targets), over: world)
     var trainer = try StochasticTrainer(
-      subject.network(), optimizer: SGD(learningRate: 0.01), batchSize: batch * world.size, over: world,
+      subject.network(computing), optimizer: SGD(learningRate: 0.01), batchSize: batch * world.size, over: world,
       exchange: GradientExchange(wire: wire, overlap: overlap))
     _ = try trainer.runEpoch(on: shard)
     var reports: [TrainingReport] = []

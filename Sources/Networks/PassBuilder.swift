@@ -46,6 +46,8 @@ final class PassBuilder {
   let batch: Int
   /// Whether there is a way back, and layers behave as in training.
   let isTraining: Bool
+  /// What products are computed in; between layers everything is `Float`.
+  let type: dnnl_data_type_t
   /// Number of the layer that is being made.
   var layer = 0
   /// Whether the layer that is being made is to do the ReLU behind it as well.
@@ -70,8 +72,9 @@ final class PassBuilder {
   private var slots: [(memory: Memory, slot: Int)] = []
 
   /// - Parameter arrays: those of the network; `nil` when they are to be found out.
-  init(batch: Int, isTraining: Bool, arrays: [ParameterArray]?) {
+  init(batch: Int, isTraining: Bool, arrays: [ParameterArray]?, computing: ComputingType = .float) {
     self.batch = batch
+    type = computing == .float ? dnnl_f32 : dnnl_bf16
     self.isTraining = isTraining
     self.arrays = arrays ?? []
     areKnown = arrays != nil
@@ -110,6 +113,13 @@ final class PassBuilder {
     if memory.descriptor == descriptor { return (memory, nil) }
     let copy = try tensor(descriptor)
     return (copy, try Primitive(reordering: memory, to: copy))
+  }
+
+  /// The other way round: memory in an order that is written first, and what copies it to where it belongs.
+  func written(_ memory: Memory, from descriptor: MemoryDescriptor) throws -> (Memory, Primitive?) {
+    if memory.descriptor == descriptor { return (memory, nil) }
+    let copy = try tensor(descriptor)
+    return (copy, try Primitive(reordering: copy, to: memory))
   }
 
   /// The same for a gradient by a tensor.

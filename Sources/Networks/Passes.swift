@@ -11,6 +11,7 @@ final class Passes: @unchecked Sendable {  // all that changes is behind the loc
   private let loss: NetworkLoss
   private let augmentation: Augmentation?
   private let arrays: [ParameterArray]
+  private let computing: ComputingType
   /// The shape of each layer's input.
   private let inputs: [[Int]]
   /// The parameters of each layer that are learnt, if it has some.
@@ -33,7 +34,7 @@ final class Passes: @unchecked Sendable {  // all that changes is behind the loc
   /// - Parameter inputs: the shape of each layer's input.
   init(
     _ layers: [any LayerDefinition], inputs: [[Int]], loss: NetworkLoss, augmentation: Augmentation?,
-    arrays: [ParameterArray]
+    arrays: [ParameterArray], computing: ComputingType
   ) {
     self.layers = layers
     self.inputs = inputs
@@ -43,6 +44,7 @@ final class Passes: @unchecked Sendable {  // all that changes is behind the loc
     self.loss = loss
     self.augmentation = augmentation
     self.arrays = arrays
+    self.computing = computing
   }
 
   func computeGradient(
@@ -152,7 +154,7 @@ final class Passes: @unchecked Sendable {  // all that changes is behind the loc
     if let known = passes[key] { return known }
     // A rank's share of the batches takes few sizes; a caller that tries many gets no pile of them.
     if passes.count >= 8 { passes.removeAll() }
-    let builder = PassBuilder(batch: key.batch, isTraining: key.isTraining, arrays: arrays)
+    let builder = PassBuilder(batch: key.batch, isTraining: key.isTraining, arrays: arrays, computing: computing)
     let made = try Pass(builder, layers, input: input, loss: loss)
     passes[key] = made
     return made

@@ -92,7 +92,9 @@ final class ConvolutionOperation: Operation {
   private let bias: Int?
   private let values: Memory
   private let weightExtents: [Int]
+  private let type: dnnl_data_type_t
   private let forwardDescriptor: PrimitiveDescriptor
+  private let weightReorder: Primitive?
   private let forwardPrimitive: Primitive
   private var parameterGradient: [Primitive] = []
   private var inputGradient: [Primitive] = []
@@ -110,6 +112,8 @@ final class ConvolutionOperation: Operation {
     weightExtents =
       layer.groups == 1 ? [layer.channels] + window : [layer.groups, layer.channels / layer.groups] + window
     let biasDescriptor = try MemoryDescriptor.plain([layer.channels])
+    let type = builder.type
+    self.type = type
     let anySource = try MemoryDescriptor.any([builder.batch] + input.shape)
     let anyTarget = try MemoryDescriptor.any([builder.batch] + shape)
     let relu = builder.absorbsReLU
@@ -120,7 +124,8 @@ final class ConvolutionOperation: Operation {
 
     func describe(_ weights: MemoryDescriptor) throws -> PrimitiveDescriptor {
       var operation = dnnl_convolution_desc_t()
-      var (source, weights, bias, target) = (anySource.raw, weights.raw, biasDescriptor.raw, anyTarget.raw)
+      var (source, bias, target) = (anySource.typed(weights.type).raw, biasDescriptor.raw, anyTarget.raw)
+      var weights = weights.raw
       try withUnsafePointer(to: &bias) { bias in
         try check(
           dnnl_dilated_convolution_forward_desc_init(
@@ -138,20 +143,22 @@ final class ConvolutionOperation: Operation {
       layer.bias
       ? try builder.array("bias", [layer.channels], initialization: .uniform(bound), preferred: { biasDescriptor })
       : nil
-    forwardDescriptor = try describe(builder.arrays[weight].stored)
+    forwardDescriptor = try describe(
+      type == dnnl_f32 ? builder.arrays[weight].stored : .any(weightExtents, type: type))
     (source, sourceReorder) = try builder.reordered(
       input.memory, to: forwardDescriptor.memory(dnnl_query_src_md))
     output = try builder.tensor(shape, forwardDescriptor.memory(dnnl_query_dst_md))
-    values = try builder.values(of: weight)
+    (values, weightReorder) = try builder.reordered(
+      builder.values(of: weight), to: forwardDescriptor.memory(dnnl_query_weights_md))
     var arguments = [(DNNL_ARG_SRC, source), (DNNL_ARG_WEIGHTS, values), (DNNL_ARG_DST, output.memory)]
     if let bias { arguments.append((DNNL_ARG_BIAS, try builder.values(of: bias))) }
     forwardPrimitive = try Primitive(forwardDescriptor, arguments)
   }
 
   func makeBackward(from outputGradient: Memory, wantsInput: Bool, in builder: PassBuilder) throws -> Memory? {
-    var anySource = try MemoryDescriptor.any(source.descriptor.extents).raw
-    var anyTarget = try MemoryDescriptor.any(output.memory.descriptor.extents).raw
-    var stored = values.descriptor.raw
+    var anySource = try MemoryDescriptor.any(source.descriptor.extents, type: type).raw
+    var anyTarget = try MemoryDescriptor.any(output.memory.descriptor.extents, type: type).raw
+    var stored = type == dnnl_f32 ? builder.arrays[weight].stored.raw : try MemoryDescriptor.any(weightExtents).raw
     var biasDescriptor = try MemoryDescriptor.plain([layer.channels]).raw
     var operation = dnnl_convolution_desc_t()
 
@@ -163,18 +170,15 @@ final class ConvolutionOperation: Operation {
           strides, dilations, padding, padding), "dnnl_dilated_convolution_backward_weights_desc_init")
     }
     var descriptor: PrimitiveDescriptor
-    var gradient = try builder.gradient(of: weight)
-    var after: Primitive?
     do {
       descriptor = try PrimitiveDescriptor(operation, forward: forwardDescriptor)
     } catch {
       // Only some implementations write the order that forward reads.
       operation.diff_weights_desc = try MemoryDescriptor.any(weightExtents).raw
       descriptor = try PrimitiveDescriptor(operation, forward: forwardDescriptor)
-      let other = try builder.tensor(descriptor.memory(dnnl_query_diff_weights_md))
-      after = try Primitive(reordering: other, to: gradient)
-      gradient = other
     }
+    let (gradient, gradientReorder) = try builder.written(
+      builder.gradient(of: weight), from: descriptor.memory(dnnl_query_diff_weights_md))
     let (orderedSource, sourceReorder) = try builder.reordered(source, to: descriptor.memory(dnnl_query_src_md))
     let (target, targetReorder) = try builder.reorderedGradient(
       outputGradient, to: descriptor.memory(dnnl_query_diff_dst_md))
@@ -183,16 +187,17 @@ final class ConvolutionOperation: Operation {
     ]
     if let bias { arguments.append((DNNL_ARG_DIFF_BIAS, try builder.gradient(of: bias))) }
     parameterGradient = [
-      sourceReorder, targetReorder, try Primitive(descriptor, arguments), after,
+      sourceReorder, targetReorder, try Primitive(descriptor, arguments), gradientReorder,
     ].compactMap { $0 }
     guard wantsInput else { return nil }
 
     // Input.
-    var any = try MemoryDescriptor.any(weightExtents).raw
+    var any = try MemoryDescriptor.any(weightExtents, type: type).raw
+    var inputDescriptor = try MemoryDescriptor.any(source.descriptor.extents).raw
     var targetDescriptor = target.descriptor.raw
     try check(
       dnnl_dilated_convolution_backward_data_desc_init(
-        &operation, dnnl_convolution_direct, &anySource, &any, &targetDescriptor, strides, dilations, padding,
+        &operation, dnnl_convolution_direct, &inputDescriptor, &any, &targetDescriptor, strides, dilations, padding,
         padding), "dnnl_dilated_convolution_backward_data_desc_init")
     descriptor = try PrimitiveDescriptor(operation, forward: forwardDescriptor)
     let (ordered, weightReorder) = try builder.reordered(values, to: descriptor.memory(dnnl_query_weights_md))
@@ -209,6 +214,7 @@ final class ConvolutionOperation: Operation {
 
   func forward(_ run: Run) throws {
     try sourceReorder?.execute()
+    try weightReorder?.execute()
     try forwardPrimitive.execute()
   }
   func backwardParameters(_ run: Run) throws {

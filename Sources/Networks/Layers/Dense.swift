@@ -30,36 +30,33 @@ public struct Dense: LayerDefinition {
 
 final class DenseOperation: Operation {
   let output: Tensor
+  private let layer: Dense
   private let input: Tensor
-  private let hasBias: Bool
+  /// The input in the type that is computed in.
+  private let source: Memory
+  /// The weights in the order and the type that forward computes with.
+  private let values: Memory
   private let weight: Int
   private let bias: Int?
-  private let weights: MemoryDescriptor
-  private let values: Memory
+  private let type: dnnl_data_type_t
   private let forwardDescriptor: PrimitiveDescriptor
-  private let forwardPrimitive: Primitive
-  private var parameterGradient: Primitive?
-  private var inputGradient: InputGradient?
-
-  /// Weights may be wanted in another order on the way back.
-  private struct InputGradient {
-    var reorder: Primitive?
-    var primitive: Primitive
-  }
+  private let forwardPrimitives: [Primitive]
+  private var parameterGradient: [Primitive] = []
+  private var inputGradient: [Primitive] = []
 
   init(_ layer: Dense, on input: Tensor, in builder: PassBuilder) throws {
+    self.layer = layer
     self.input = input
-    hasBias = layer.bias
-    let batch = builder.batch
-    let source = input.memory.descriptor
-    let extents = [layer.outputs] + source.extents.dropFirst()
+    type = builder.type
+    let extents = input.memory.descriptor.extents.withFirst(layer.outputs)
     let biasDescriptor = try MemoryDescriptor.plain([layer.outputs])
-    let target = try MemoryDescriptor.plain([batch, layer.outputs])
+    let target = try MemoryDescriptor.plain([builder.batch, layer.outputs])
     let absorbs = builder.absorbsReLU
 
     func describe(_ weights: MemoryDescriptor) throws -> PrimitiveDescriptor {
       var operation = dnnl_inner_product_desc_t()
-      var (source, weights, bias, target) = (source.raw, weights.raw, biasDescriptor.raw, target.raw)
+      var (source, bias) = (input.memory.descriptor.typed(weights.type).raw, biasDescriptor.raw)
+      var (weights, target) = (weights.raw, target.raw)
       try withUnsafePointer(to: &bias) { bias in
         try check(
           dnnl_inner_product_forward_desc_init(
@@ -76,55 +73,62 @@ final class DenseOperation: Operation {
       layer.bias
       ? try builder.array("bias", [layer.outputs], initialization: .uniform(bound), preferred: { biasDescriptor })
       : nil
-    weights = builder.arrays[weight].stored
-    forwardDescriptor = try describe(weights)
+    forwardDescriptor = try describe(
+      type == dnnl_f32 ? builder.arrays[weight].stored : .any(extents, type: type))
+    let sourceReorder: Primitive?
+    let weightReorder: Primitive?
+    (source, sourceReorder) = try builder.reordered(input.memory, to: input.memory.descriptor.typed(type))
+    (values, weightReorder) = try builder.reordered(
+      builder.values(of: weight), to: forwardDescriptor.memory(dnnl_query_weights_md))
     output = try builder.tensor([layer.outputs], target)
-    values = try builder.values(of: weight)
-    var arguments = [(DNNL_ARG_SRC, input.memory), (DNNL_ARG_WEIGHTS, values), (DNNL_ARG_DST, output.memory)]
+    var arguments = [(DNNL_ARG_SRC, source), (DNNL_ARG_WEIGHTS, values), (DNNL_ARG_DST, output.memory)]
     if let bias { arguments.append((DNNL_ARG_BIAS, try builder.values(of: bias))) }
-    forwardPrimitive = try Primitive(forwardDescriptor, arguments)
+    forwardPrimitives = [sourceReorder, weightReorder, try Primitive(forwardDescriptor, arguments)].compactMap { $0 }
   }
 
   func makeBackward(from outputGradient: Memory, wantsInput: Bool, in builder: PassBuilder) throws -> Memory? {
-    var (source, weights, target) = (input.memory.descriptor.raw, weights.raw, outputGradient.descriptor.raw)
+    let (target, targetReorder) = try builder.reorderedGradient(
+      outputGradient, to: outputGradient.descriptor.typed(type))
+    var (sourceDescriptor, targetDescriptor) = (source.descriptor.raw, target.descriptor.raw)
+    let extents = input.memory.descriptor.extents.withFirst(layer.outputs)
     var operation = dnnl_inner_product_desc_t()
-    var biasDescriptor = try MemoryDescriptor.plain([output.shape[0]]).raw
+    var biasDescriptor = try MemoryDescriptor.plain([layer.outputs]).raw
+    // Gradients of parameters are always written as Float.
+    var weights = type == dnnl_f32 ? builder.arrays[weight].stored.raw : try MemoryDescriptor.any(extents).raw
     try withUnsafePointer(to: &biasDescriptor) { biasDescriptor in
       try check(
         dnnl_inner_product_backward_weights_desc_init(
-          &operation, &source, &weights, hasBias ? biasDescriptor : nil, &target),
+          &operation, &sourceDescriptor, &weights, layer.bias ? biasDescriptor : nil, &targetDescriptor),
         "dnnl_inner_product_backward_weights_desc_init")
     }
-    var arguments = [
-      (DNNL_ARG_SRC, input.memory), (DNNL_ARG_DIFF_DST, outputGradient),
-      (DNNL_ARG_DIFF_WEIGHTS, try builder.gradient(of: weight)),
-    ]
+    var descriptor = try PrimitiveDescriptor(operation, forward: forwardDescriptor)
+    let (gradient, gradientReorder) = try builder.written(
+      builder.gradient(of: weight), from: descriptor.memory(dnnl_query_diff_weights_md))
+    var arguments = [(DNNL_ARG_SRC, source), (DNNL_ARG_DIFF_DST, target), (DNNL_ARG_DIFF_WEIGHTS, gradient)]
     if let bias { arguments.append((DNNL_ARG_DIFF_BIAS, try builder.gradient(of: bias))) }
-    parameterGradient = try Primitive(
-      PrimitiveDescriptor(operation, forward: forwardDescriptor), arguments)
+    parameterGradient = [targetReorder, try Primitive(descriptor, arguments), gradientReorder].compactMap { $0 }
     guard wantsInput else { return nil }
 
-    var any = try MemoryDescriptor.any(input.memory.descriptor.extents.withFirst(output.shape[0])).raw
+    var any = try MemoryDescriptor.any(extents, type: type).raw
+    var inputDescriptor = input.memory.descriptor.raw
     try check(
-      dnnl_inner_product_backward_data_desc_init(&operation, &source, &any, &target),
+      dnnl_inner_product_backward_data_desc_init(&operation, &inputDescriptor, &any, &targetDescriptor),
       "dnnl_inner_product_backward_data_desc_init")
-    let descriptor = try PrimitiveDescriptor(operation, forward: forwardDescriptor)
-    let (ordered, reorder) = try builder.reordered(values, to: descriptor.memory(dnnl_query_weights_md))
-    let result = try builder.gradient(input.memory.descriptor, after: outputGradient)
-    inputGradient = InputGradient(
-      reorder: reorder,
-      primitive: try Primitive(
-        descriptor,
-        [(DNNL_ARG_DIFF_DST, outputGradient), (DNNL_ARG_WEIGHTS, ordered), (DNNL_ARG_DIFF_SRC, result)]))
+    descriptor = try PrimitiveDescriptor(operation, forward: forwardDescriptor)
+    // Weights may be wanted in another order on the way back.
+    let (ordered, weightReorder) = try builder.reordered(values, to: descriptor.memory(dnnl_query_weights_md))
+    let result = try builder.gradient(input.memory.descriptor, after: target)
+    inputGradient = [
+      weightReorder,
+      try Primitive(
+        descriptor, [(DNNL_ARG_DIFF_DST, target), (DNNL_ARG_WEIGHTS, ordered), (DNNL_ARG_DIFF_SRC, result)]),
+    ].compactMap { $0 }
     return result
   }
 
-  func forward(_ run: Run) throws { try forwardPrimitive.execute() }
-  func backwardParameters(_ run: Run) throws { try parameterGradient?.execute() }
-  func backwardInput(_ run: Run) throws {
-    try inputGradient?.reorder?.execute()
-    try inputGradient?.primitive.execute()
-  }
+  func forward(_ run: Run) throws { for primitive in forwardPrimitives { try primitive.execute() } }
+  func backwardParameters(_ run: Run) throws { for primitive in parameterGradient { try primitive.execute() } }
+  func backwardInput(_ run: Run) throws { for primitive in inputGradient { try primitive.execute() } }
 }
 
 extension [Int] {

@@ -33,6 +33,15 @@ struct MemoryDescriptor: Equatable, @unchecked Sendable {  // a value
     withUnsafePointer(to: a.raw) { a in withUnsafePointer(to: b.raw) { b in dnnl_memory_desc_equal(a, b) != 0 } }
   }
 
+  var type: dnnl_data_type_t { raw.data_type }
+
+  /// The same order with elements of another type.
+  func typed(_ type: dnnl_data_type_t) -> MemoryDescriptor {
+    var other = self
+    other.raw.data_type = type
+    return other
+  }
+
   /// What it takes in memory, blocks filled up.
   var byteCount: Int { withUnsafePointer(to: raw) { dnnl_memory_desc_get_size($0) } }
 
