@@ -148,9 +148,11 @@ final class GradientExchanger<Scalar: TrainingScalar & MPIElement>: StepObserver
 
   func parametersNeeded(_ range: Range<Int>) {}
 
+  var followsParts: Bool { overlapped?.overlaps == true }
+
   func gradientComplete(_ range: Range<Int>) throws {
-    guard let overlapped, let part = parts.firstIndex(where: { $0.overlaps(range) }) else { return }
-    missing[part] -= range.count
+    guard let overlapped else { return }
+    for part in parts.indices { missing[part] -= parts[part].clamped(to: range).count }
     while sent < parts.count, missing[sent] <= 0 {
       try overlapped.ready(sent)
       sent += 1

@@ -35,7 +35,9 @@ public protocol StepObserver<Scalar>: AnyObject {
   associatedtype Scalar: TrainingScalar
   /// These parameters are read next.
   func parametersNeeded(_ range: Range<Int>) throws
-  /// The gradient by these parameters is complete.
+  /// Whether it pays to compute the gradient of a large layer part by part, as ``Model/gradientParts`` says.
+  var followsParts: Bool { get }
+  /// The gradient by these parameters, one of the model's parts or several, is complete.
   func gradientComplete(_ range: Range<Int>) throws
   /// Adds up the ranks' values, for layers that look at the whole batch.
   func sumOverRanks(_ values: UnsafeMutableBufferPointer<Scalar>) throws

@@ -72,6 +72,9 @@ protocol Operation: AnyObject {
   func forward(_ run: Run) throws
   /// The gradient of the layer's own parameters. All of it is complete on return.
   func backwardParameters(_ run: Run) throws
+  /// The same; where ``announcesSlices``, `complete` is called with each slice of the flat buffer in turn.
+  func backwardParameters(_ run: Run, complete: (Range<Int>) throws -> Void) throws
+  var announcesSlices: Bool { get }
   /// The gradient by the input, if that was wanted.
   func backwardInput(_ run: Run) throws
 }
@@ -79,4 +82,6 @@ protocol Operation: AnyObject {
 extension Operation {
   var keepsOutput: Bool { false }
   func backwardParameters(_ run: Run) throws {}
+  func backwardParameters(_ run: Run, complete: (Range<Int>) throws -> Void) throws { try backwardParameters(run) }
+  var announcesSlices: Bool { false }
 }

@@ -20,7 +20,7 @@ final class Pass {
   private let arrays: [ParameterArray]
   private let placed: [(memory: Memory, offset: Int)]
   private let parameters: [(memory: Memory, array: Int)]
-  private let gradients: [(memory: Memory, array: Int)]
+  private let gradients: [(memory: Memory, array: Int, offset: Int)]
   /// What the pass needs of the workspace.
   let byteCount: Int
   let batch: Int
@@ -88,7 +88,7 @@ final class Pass {
       try memory.bind(UnsafeMutableRawPointer(mutating: values + arrays[array].start))
     }
     if let gradient {
-      for (memory, array) in gradients { try memory.bind(gradient + arrays[array].start) }
+      for (memory, array, offset) in gradients { try memory.bind(gradient + arrays[array].start + offset) }
     }
   }
 
@@ -112,8 +112,12 @@ final class Pass {
     guard gradient != nil else { return try loss.compute(run, withGradient: false) }
     let sum = try loss.compute(run, withGradient: true)
     for (index, operation) in operations.enumerated().reversed() where index >= firstTrainable {
-      try operation.backwardParameters(run)
-      if announce, let range = ranges[index] { try run.step.observer?.gradientComplete(range) }
+      if announce, let observer = run.step.observer, let range = ranges[index] {
+        try operation.backwardParameters(run) { try observer.gradientComplete($0) }
+        if !operation.announcesSlices { try observer.gradientComplete(range) }
+      } else {
+        try operation.backwardParameters(run) { _ in }
+      }
       try operation.backwardInput(run)
     }
     return sum

@@ -18,12 +18,19 @@ struct ParameterArray {
   /// Whether it is learnt by its gradient. What isn't is a statistic that the layer keeps: its "gradient" is by how
   /// much it is to change.
   let isTrainable: Bool
+  /// In how many equal parts its gradient can be computed one after the other: neighbours in memory.
+  let slices: Int
   /// Where it lies in the flat buffer.
   var start = 0
 
   /// Elements in the flat buffer, those included that fill blocks and cache lines up.
   var count: Int { ((stored.byteCount + 63) & ~63) / MemoryLayout<Float>.stride }
   var range: Range<Int> { start..<(start + count) }
+
+  /// Where a slice lies.
+  func slice(_ index: Int) -> Range<Int> {
+    (start + count / slices * index)..<(start + count / slices * (index + 1))
+  }
 
   /// Where a layer's arrays that are learnt lie, if it has some; they stand one behind the other.
   static func trainableRange(in arrays: [ParameterArray], of layer: Int) -> Range<Int>? {
@@ -46,6 +53,8 @@ final class PassBuilder {
   let batch: Int
   /// Whether there is a way back, and layers behave as in training.
   let isTraining: Bool
+  /// Whether gradients of large layers are computed slice by slice, since somebody sends each on its way.
+  let isSliced: Bool
   /// What products are computed in; between layers everything is `Float`.
   let type: dnnl_data_type_t
   /// Number of the layer that is being made.
@@ -65,15 +74,18 @@ final class PassBuilder {
 
   private(set) var placed: [(memory: Memory, offset: Int)] = []
   private(set) var parameters: [(memory: Memory, array: Int)] = []
-  private(set) var gradients: [(memory: Memory, array: Int)] = []
+  private(set) var gradients: [(memory: Memory, array: Int, offset: Int)] = []
   private var end = 0
   /// Gradients between layers take turns in two places: while one is computed, only the one before is read.
   private var slotSizes = [0, 0]
   private var slots: [(memory: Memory, slot: Int)] = []
 
   /// - Parameter arrays: those of the network; `nil` when they are to be found out.
-  init(batch: Int, isTraining: Bool, arrays: [ParameterArray]?, computing: ComputingType = .float) {
+  init(
+    batch: Int, isTraining: Bool, arrays: [ParameterArray]?, computing: ComputingType = .float, isSliced: Bool = false
+  ) {
     self.batch = batch
+    self.isSliced = isSliced
     type = computing == .float ? dnnl_f32 : dnnl_bf16
     self.isTraining = isTraining
     self.arrays = arrays ?? []
@@ -161,9 +173,11 @@ final class PassBuilder {
   ///   - shape: those in a file of weights; the same by default.
   ///   - tag: the order in memory that the extents are plain in.
   ///   - preferred: how it is to lie in memory; asked for in the first pass only.
+  ///   - slices: in how many parts its gradient can be computed when it lies so.
   func array(
     _ name: String, _ extents: [Int], shape: [Int]? = nil, tag: dnnl_format_tag_t? = nil,
-    initialization: Initialization, isTrainable: Bool = true, preferred: () throws -> MemoryDescriptor
+    initialization: Initialization, isTrainable: Bool = true, preferred: () throws -> MemoryDescriptor,
+    slices: (MemoryDescriptor) throws -> Int = { _ in 1 }
   ) throws -> Int {
     if let known = arrays.firstIndex(where: { $0.layer == layer && $0.name == name }) { return known }
     precondition(!areKnown, "a layer's parameters don't depend on the batch")
@@ -176,11 +190,12 @@ final class PassBuilder {
       count = product
     }
     remainingValues -= count
+    let stored = try preferred()
     arrays.append(
       ParameterArray(
         name: name, layer: layer, shape: shape ?? extents,
-        plain: try tag.map { try MemoryDescriptor(extents, $0) } ?? .plain(extents), stored: try preferred(),
-        initialization: initialization, isTrainable: isTrainable))
+        plain: try tag.map { try MemoryDescriptor(extents, $0) } ?? .plain(extents), stored: stored,
+        initialization: initialization, isTrainable: isTrainable, slices: try slices(stored)))
     return arrays.count - 1
   }
 
@@ -194,7 +209,16 @@ final class PassBuilder {
   /// An array's gradient, written where it belongs in the flat buffer.
   func gradient(of array: Int) throws -> Memory {
     let memory = try Memory(arrays[array].stored)
-    gradients.append((memory, array))
+    gradients.append((memory, array, 0))
+    return memory
+  }
+
+  /// The gradient of a part of an array.
+  ///
+  /// - Parameter offset: where it starts in the array, in elements.
+  func gradient(of array: Int, from offset: Int, as descriptor: MemoryDescriptor) throws -> Memory {
+    let memory = try Memory(descriptor)
+    gradients.append((memory, array, offset))
     return memory
   }
 }

@@ -22,6 +22,7 @@ final class Passes: @unchecked Sendable {  // all that changes is behind the loc
   private struct Key: Hashable {
     let batch: Int
     let isTraining: Bool
+    var isSliced = false
   }
   private var passes: [Key: Pass] = [:]
   private var workspace = Workspace(byteCount: 0)
@@ -72,7 +73,8 @@ final class Passes: @unchecked Sendable {  // all that changes is behind the loc
         try runEmpty(step, announce: parts == 1)
         continue
       }
-      let pass = try pass(Key(batch: rows.count, isTraining: true))
+      let pass = try pass(
+        Key(batch: rows.count, isTraining: true, isSliced: parts == 1 && step.observer?.followsParts == true))
       let run = Run(step: step, batch: batch[rows], first: rows.lowerBound)
       if part == 0 {
         sum += try execute(pass, run, values, target, announce: parts == 1)
@@ -154,14 +156,25 @@ final class Passes: @unchecked Sendable {  // all that changes is behind the loc
     if let known = passes[key] { return known }
     // A rank's share of the batches takes few sizes; a caller that tries many gets no pile of them.
     if passes.count >= 8 { passes.removeAll() }
-    let builder = PassBuilder(batch: key.batch, isTraining: key.isTraining, arrays: arrays, computing: computing)
+    let builder = PassBuilder(
+      batch: key.batch, isTraining: key.isTraining, arrays: arrays, computing: computing,
+      isSliced: key.isSliced)
     let made = try Pass(builder, layers, input: input, loss: loss)
     passes[key] = made
     return made
   }
 
-  /// The parameters that are learnt of each layer that has some, in order.
-  var layerRanges: [Range<Int>] { ranges.compactMap { $0 } }
+  /// In the order in which their gradient can be complete: layers from the last to the first, slices in order, each
+  /// layer's small arrays with its last slice.
+  var gradientParts: [Range<Int>] {
+    ranges.indices.reversed().flatMap { layer -> [Range<Int>] in
+      guard let range = ranges[layer] else { return [] }
+      guard let array = arrays.first(where: { $0.layer == layer && $0.slices > 1 }) else { return [range] }
+      var parts = (0..<array.slices).map { array.slice($0) }
+      parts[parts.count - 1] = parts.last!.lowerBound..<range.upperBound
+      return parts
+    }
+  }
 
   private func clearGaps(_ gradient: UnsafeMutablePointer<Float>) {
     for array in arrays {

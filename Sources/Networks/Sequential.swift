@@ -133,8 +133,8 @@ public struct Sequential: Model {
   public let penalizedParameterCount: Int
   public var statisticCount: Int { parameterCount - penalizedParameterCount }
   public var tensorCounts: [Int] { arrays.filter(\.isTrainable).map(\.count) }
-  /// Layer by layer, from the last to the first.
-  public var gradientParts: [Range<Int>] { passes.layerRanges.reversed() }
+  /// Layer by layer, from the last to the first, large ones slice by slice.
+  public var gradientParts: [Range<Int>] { passes.gradientParts }
   public var metric: Metric { loss == .squaredError ? .r2 : .accuracy }
 
   /// Numbers of values in the arrays, without what fills up.

@@ -48,6 +48,7 @@ final class Meeting: Sendable {
 
 /// Writes down what a model says.
 final class RankObserver: StepObserver {
+  var followsParts: Bool { false }
   let meeting: Meeting
   var log: [String] = []
   init(meeting: Meeting) { self.meeting = meeting }

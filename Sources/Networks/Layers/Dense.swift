@@ -42,6 +42,8 @@ final class DenseOperation: Operation {
   private let forwardDescriptor: PrimitiveDescriptor
   private let forwardPrimitives: [Primitive]
   private var parameterGradient: [Primitive] = []
+  /// What computes a part of it, and where that lies in the flat buffer.
+  private var slices: [(primitives: [Primitive], range: Range<Int>)] = []
   private var inputGradient: [Primitive] = []
 
   init(_ layer: Dense, on input: Tensor, in builder: PassBuilder) throws {
@@ -68,7 +70,16 @@ final class DenseOperation: Operation {
     let bound = 1 / Double(input.count).squareRoot()
     weight = try builder.array(
       "weight", extents, shape: [layer.outputs, input.count], initialization: .uniform(bound),
-      preferred: { try describe(.any(extents)).memory(dnnl_query_weights_md) })
+      preferred: { try describe(.any(extents)).memory(dnnl_query_weights_md) },
+      slices: { stored in
+        // As many as there are in whole blocks of outputs, if these lie one behind the other.
+        guard stored.byteCount >= 1 << 20 else { return 1 }
+        return try [8, 4, 2].first { count in
+          guard layer.outputs % (64 * count) == 0 else { return false }
+          let slice = try stored.slice(layer.outputs / count)
+          return slice.byteCount * count == stored.byteCount
+        } ?? 1
+      })
     bias =
       layer.bias
       ? try builder.array("bias", [layer.outputs], initialization: .uniform(bound), preferred: { biasDescriptor })
@@ -107,6 +118,7 @@ final class DenseOperation: Operation {
     var arguments = [(DNNL_ARG_SRC, source), (DNNL_ARG_DIFF_DST, target), (DNNL_ARG_DIFF_WEIGHTS, gradient)]
     if let bias { arguments.append((DNNL_ARG_DIFF_BIAS, try builder.gradient(of: bias))) }
     parameterGradient = [targetReorder, try Primitive(descriptor, arguments), gradientReorder].compactMap { $0 }
+    if builder.isSliced, type == dnnl_f32 { try makeSlices(from: target, in: builder) }
     guard wantsInput else { return nil }
 
     var any = try MemoryDescriptor.any(extents, type: type).raw
@@ -124,6 +136,51 @@ final class DenseOperation: Operation {
         descriptor, [(DNNL_ARG_DIFF_DST, target), (DNNL_ARG_WEIGHTS, ordered), (DNNL_ARG_DIFF_SRC, result)]),
     ].compactMap { $0 }
     return result
+  }
+
+  private func makeSlices(from target: Memory, in builder: PassBuilder) throws {
+    let array = builder.arrays[weight]
+    guard array.slices > 1 else { return }
+    let outputs = layer.outputs / array.slices
+    let stored = try array.stored.slice(outputs)
+    let columns = try builder.tensor(.plain([builder.batch, outputs]))
+    for index in 0..<array.slices {
+      let view = try builder.alias(target, as: target.descriptor.columns(index * outputs, outputs))
+      var operation = dnnl_inner_product_desc_t()
+      var (source, weights, target) = (source.descriptor.raw, stored.raw, columns.descriptor.raw)
+      var biasDescriptor = try MemoryDescriptor.plain([outputs]).raw
+      try withUnsafePointer(to: &biasDescriptor) { biasDescriptor in
+        try check(
+          dnnl_inner_product_backward_weights_desc_init(
+            &operation, &source, &weights, layer.bias ? biasDescriptor : nil, &target),
+          "dnnl_inner_product_backward_weights_desc_init")
+      }
+      var arguments = [
+        (DNNL_ARG_SRC, self.source), (DNNL_ARG_DIFF_DST, columns),
+        (DNNL_ARG_DIFF_WEIGHTS, try builder.gradient(of: weight, from: array.count / array.slices * index, as: stored)),
+      ]
+      if let bias {
+        arguments.append(
+          (DNNL_ARG_DIFF_BIAS, try builder.gradient(of: bias, from: index * outputs, as: .plain([outputs]))))
+      }
+      let range = array.slice(index)
+      let isLast = index == array.slices - 1
+      slices.append(
+        (
+          [try Primitive(reordering: view, to: columns), try Primitive(PrimitiveDescriptor(operation), arguments)],
+          isLast ? range.lowerBound..<(bias.map { builder.arrays[$0].range.upperBound } ?? range.upperBound) : range
+        ))
+    }
+  }
+
+  var announcesSlices: Bool { !slices.isEmpty }
+
+  func backwardParameters(_ run: Run, complete: (Range<Int>) throws -> Void) throws {
+    guard announcesSlices else { return try backwardParameters(run) }
+    for slice in slices {
+      for primitive in slice.primitives { try primitive.execute() }
+      try complete(slice.range)
+    }
   }
 
   func forward(_ run: Run) throws { for primitive in forwardPrimitives { try primitive.execute() } }

@@ -42,6 +42,24 @@ struct MemoryDescriptor: Equatable, @unchecked Sendable {  // a value
     return other
   }
 
+  /// As many of the first, outermost, elements' worth.
+  func slice(_ count: Int) throws(OneDNNError) -> MemoryDescriptor {
+    try part(from: [0] + Array(repeating: 0, count: extents.count - 1), extents.withFirst(count))
+  }
+
+  /// Some columns of a matrix, where they lie.
+  func columns(_ first: Int, _ count: Int) throws(OneDNNError) -> MemoryDescriptor {
+    try part(from: [0, first], [extents[0], count])
+  }
+
+  private func part(from start: [Int], _ extents: [Int]) throws(OneDNNError) -> MemoryDescriptor {
+    var (whole, part) = (raw, dnnl_memory_desc_t())
+    try check(
+      dnnl_memory_desc_init_submemory(&part, &whole, extents.map(Int64.init), start.map(Int64.init)),
+      "dnnl_memory_desc_init_submemory")
+    return MemoryDescriptor(part)
+  }
+
   /// What it takes in memory, blocks filled up.
   var byteCount: Int { withUnsafePointer(to: raw) { dnnl_memory_desc_get_size($0) } }
 
