@@ -4,6 +4,7 @@ import PackageDescription
 let numerics = Target.Dependency.product(name: "Numerics", package: "swift-numerics")
 let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
+let yams = Target.Dependency.product(name: "Yams", package: "Yams")
 let atomics = Target.Dependency.product(name: "Atomics", package: "swift-atomics")
 
 let package = Package(
@@ -13,7 +14,7 @@ let package = Package(
     // Preloaded by MPI programs that know nothing of it.
     .library(name: "RingTrainMPI", type: .dynamic, targets: ["Interposition"]),
     // Apart, so that who trains linear models alone links no oneDNN.
-    .library(name: "Networks", targets: ["Networks"]),
+    .library(name: "Networks", targets: ["Networks", "NetworkFiles"]),
     .executable(name: "ringtrain", targets: ["RingTrainCLI"]),
   ],
   dependencies: [
@@ -21,6 +22,7 @@ let package = Package(
     .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
     .package(url: "https://github.com/apple/swift-numerics", from: "1.1.0"),
     .package(url: "https://github.com/apple/swift-atomics", from: "1.3.0"),
+    .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
   ],
   targets: [
     // Dependencies point down only: RingTrainCLI → RingTrain → DataParallel → Collectives → MPI → CMPI.
@@ -35,10 +37,12 @@ let package = Package(
     .target(name: "Interposition", dependencies: ["CInterposer", "Collectives"], exclude: ["README.md"]),
     .target(name: "Learning", dependencies: ["Kernels", "CZlib", numerics]),
     .target(name: "Networks", dependencies: ["COneDNN", "Learning", "Kernels", "CKernels"]),
+    .target(name: "NetworkFiles", dependencies: ["Networks", "Learning", yams]),
     .target(name: "DataParallel", dependencies: ["Collectives", "Learning", "Measurement"]),
     .target(name: "Measurement", dependencies: ["Collectives"]),
     .target(name: "RingTrain", dependencies: ["DataParallel", "Measurement"]),
-    .executableTarget(name: "RingTrainCLI", dependencies: ["RingTrain", argumentParser, logging]),
+    .executableTarget(
+      name: "RingTrainCLI", dependencies: ["RingTrain", "Networks", "NetworkFiles", argumentParser, logging]),
 
     .executableTarget(
       name: "full-batch-bandwidth", dependencies: ["RingTrain", argumentParser], path: "Benchmarks/FullBatchBandwidth",
@@ -49,7 +53,10 @@ let package = Package(
     .executableTarget(
       name: "network-benchmark", dependencies: ["RingTrain", "Networks", argumentParser], path: "Benchmarks/Networks",
       exclude: ["peer.py", "run.sh"]),
-    // The program of the README.
+    // The programs of the README.
+    .executableTarget(
+      name: "own-network", dependencies: ["RingTrain", "Networks"], path: "mpirun-examples/own-network",
+      exclude: ["run.sh"]),
     .executableTarget(
       name: "own-data", dependencies: ["RingTrain"], path: "mpirun-examples/own-data", exclude: ["run.sh"]),
 
@@ -58,6 +65,7 @@ let package = Package(
 
     .target(name: "TestSupport", path: "Tests/TestSupport"),
     .testTarget(name: "NetworksTests", dependencies: ["Networks", "Learning", "Kernels"]),
+    .testTarget(name: "NetworkFilesTests", dependencies: ["NetworkFiles", "Networks", "Learning", "TestSupport"]),
     .testTarget(name: "LearningTests", dependencies: ["Learning"]),
     .testTarget(name: "CollectivesTests", dependencies: ["Collectives", "MPI"]),
     .testTarget(name: "MeasurementTests", dependencies: ["Measurement"]),

@@ -35,10 +35,10 @@ install_packages() {
   fi
 }
 
-# What every build needs: Swift, which is there already, and Open MPI; any further packages are arguments.
+# What every build needs: Swift, which is there already, Open MPI and oneDNN; any further packages are arguments.
 setup() {
   command -v swift >/dev/null || fail "swift isn't on the PATH; get Swift 6.2 or later from https://www.swift.org/install"
-  install_packages libopenmpi-dev openmpi-bin zlib1g-dev pkg-config "$@"
+  install_packages libopenmpi-dev openmpi-bin zlib1g-dev libdnnl-dev pkg-config "$@"
   # Open MPI refuses to run as root unless told twice.
   if [ "$(id -u)" = 0 ]; then export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1; fi
 }

@@ -6,6 +6,8 @@ import MPI
 public enum ShardScaling: String, Sendable, CaseIterable {
   /// Mean 0, standard deviation 1.
   case standard
+  /// Mean 0, standard deviation 1 over all features together, each by the same numbers.
+  case uniform
   /// Minimum 0, maximum 1.
   case minMax = "min-max"
 }
@@ -16,11 +18,15 @@ extension Shard {
   /// Works a scaling out from the rows of all ranks.
   public func fitScaling(_ scaling: Scaling) throws -> FeatureScaling<Scalar> {
     switch scaling {
-    case .standard:
+    case .standard, .uniform:
       var sums = FeatureScaling.featureSums(of: dataset)
       try communicator.allreduce(&sums)
-      var squares = FeatureScaling.centeredSquares(of: dataset, means: FeatureScaling<Scalar>.means(sums: sums))
+      let means =
+        scaling == .standard
+        ? FeatureScaling<Scalar>.means(sums: sums) : FeatureScaling<Scalar>.commonMean(sums: sums)
+      var squares = FeatureScaling.centeredSquares(of: dataset, means: means)
       try communicator.allreduce(&squares)
+      if scaling == .uniform { return .uniform(sums: sums, centeredSquares: squares) }
       return .standard(sums: sums, centeredSquares: squares)
     case .minMax:
       var (minima, maxima) = FeatureScaling.featureExtremes(of: dataset)

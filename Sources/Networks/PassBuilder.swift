@@ -69,6 +69,8 @@ final class PassBuilder {
   /// All arrays so far, in the order of the layers; known beforehand but in the first pass of a network.
   private(set) var arrays: [ParameterArray]
   private let areKnown: Bool
+  /// How many more parameters there may be; at first a bound far above what memory holds.
+  var remainingValues = 1 << 40
 
   private(set) var placed: [(memory: Memory, offset: Int)] = []
   private(set) var parameters: [(memory: Memory, array: Int)] = []
@@ -179,6 +181,15 @@ final class PassBuilder {
   ) throws -> Int {
     if let known = arrays.firstIndex(where: { $0.layer == layer && $0.name == name }) { return known }
     precondition(!areKnown, "a layer's parameters don't depend on the batch")
+    var count = 1
+    for extent in extents {
+      let (product, overflow) = count.multipliedReportingOverflow(by: extent)
+      guard !overflow, product <= remainingValues else {
+        throw ConfigurationError("layer \(layer) has more parameters than there may be: its \(name) is \(extents)")
+      }
+      count = product
+    }
+    remainingValues -= count
     let stored = try preferred()
     arrays.append(
       ParameterArray(

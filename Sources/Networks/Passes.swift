@@ -9,6 +9,7 @@ final class Passes: @unchecked Sendable {  // all that changes is behind the loc
   private let layers: [any LayerDefinition]
   private let input: [Int]
   private let loss: NetworkLoss
+  private let augmentation: Augmentation?
   private let arrays: [ParameterArray]
   private let computing: ComputingType
   /// The shape of each layer's input.
@@ -33,8 +34,8 @@ final class Passes: @unchecked Sendable {  // all that changes is behind the loc
 
   /// - Parameter inputs: the shape of each layer's input.
   init(
-    _ layers: [any LayerDefinition], inputs: [[Int]], loss: NetworkLoss, arrays: [ParameterArray],
-    computing: ComputingType
+    _ layers: [any LayerDefinition], inputs: [[Int]], loss: NetworkLoss, augmentation: Augmentation?,
+    arrays: [ParameterArray], computing: ComputingType
   ) {
     self.layers = layers
     self.inputs = inputs
@@ -42,6 +43,7 @@ final class Passes: @unchecked Sendable {  // all that changes is behind the loc
     exchanges = zip(layers, inputs).contains { !$0.exchanges(for: $1).forward.isEmpty }
     ranges = layers.indices.map { ParameterArray.trainableRange(in: arrays, of: $0) }
     self.loss = loss
+    self.augmentation = augmentation
     self.arrays = arrays
     self.computing = computing
   }
@@ -137,8 +139,16 @@ final class Passes: @unchecked Sendable {  // all that changes is behind the loc
     if workspace.byteCount < pass.byteCount { workspace = Workspace(byteCount: pass.byteCount) }
     return try pass.run(run, in: workspace.start, at: values, to: gradient, announce: announce) { input in
       let count = run.batch.featureCount
+      let augmentation = gradient == nil ? nil : augmentation
       for row in 0..<run.batch.count {
-        (input + row * count).update(from: run.batch.row(row).baseAddress!, count: count)
+        let (source, target) = (run.batch.row(row).baseAddress!, input + row * count)
+        if let augmentation {
+          let change = augmentation.change(
+            seed: run.step.seed, epoch: run.step.epoch, sample: run.step.firstRow + run.batch.number(row))
+          augmentation.copy(source, to: target, change)
+        } else {
+          target.update(from: source, count: count)
+        }
       }
     }
   }

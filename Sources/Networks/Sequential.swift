@@ -24,6 +24,8 @@ public struct Sequential: Model {
   public let loss: NetworkLoss
   /// Chooses the first weights.
   public let seed: UInt64
+  /// What is done to the samples in training.
+  public let augmentation: Augmentation?
 
   private let definitions: [any LayerDefinition]
   private let arrays: [ParameterArray]
@@ -33,26 +35,34 @@ public struct Sequential: Model {
   ///   - input: the shape of one sample.
   ///   - loss: what an error costs.
   ///   - seed: chooses the first weights; the same on every rank.
+  ///   - augmentation: what is done to the samples in training, if they are images.
   ///   - computing: what products of dense layers and convolutions are computed in.
   ///   - layers: the layers, in order.
   /// - Throws: ``ShapeError`` where a layer doesn't fit the one before; `ConfigurationError`; ``OneDNNError``.
   public init(
-    input: [Int], loss: NetworkLoss = .crossEntropy(), seed: UInt64 = 0, computing: ComputingType = .float,
-    @LayerBuilder layers: () throws -> [any Layer]
+    input: [Int], loss: NetworkLoss = .crossEntropy(), seed: UInt64 = 0, augmentation: Augmentation? = nil,
+    computing: ComputingType = .float, @LayerBuilder layers: () throws -> [any Layer]
   ) throws {
-    try self.init(input: input, loss: loss, seed: seed, computing: computing, of: try layers())
+    try self.init(
+      input: input, loss: loss, seed: seed, augmentation: augmentation, computing: computing, of: try layers())
   }
 
   /// The same, of layers in an array.
+  ///
+  /// - Parameter maximumParameterCount: refuses a network that has more, before memory is asked for: for networks that
+  ///   somebody else has described.
   public init(
-    input: [Int], loss: NetworkLoss = .crossEntropy(), seed: UInt64 = 0, computing: ComputingType = .float,
-    of layers: [any Layer]
+    input: [Int], loss: NetworkLoss = .crossEntropy(), seed: UInt64 = 0, augmentation: Augmentation? = nil,
+    computing: ComputingType = .float, maximumParameterCount: Int? = nil, of layers: [any Layer]
   ) throws {
     guard !input.isEmpty, input.count <= 3, input.allSatisfy({ $0 > 0 }) else {
       throw ConfigurationError("a network's input is \(input): one to three extents, each at least 1")
     }
     guard Self.fits(input) else { throw ConfigurationError("a network's input is \(input): too large") }
     try loss.validate()
+    if let image = augmentation?.image, image.reduce(1, *) != input.reduce(1, *) {
+      throw ConfigurationError("images of \(image) are to be augmented, but the network's input is \(input)")
+    }
     try computing.validate()
     definitions = try layers.map {
       guard let layer = $0 as? any LayerDefinition else {
@@ -83,9 +93,11 @@ public struct Sequential: Model {
     shapes = Array(inputs.dropFirst())
     self.loss = loss
     self.seed = seed
+    self.augmentation = augmentation
 
     // The first pass is made to find out how oneDNN wants the parameters.
     let builder = PassBuilder(batch: 64, isTraining: true, arrays: nil)
+    if let maximumParameterCount { builder.remainingValues = maximumParameterCount }
     _ = try Pass(builder, definitions, input: input, loss: loss)
     var arrays = builder.arrays
     var end = 0
@@ -101,7 +113,8 @@ public struct Sequential: Model {
     }
     parameterCount = end
     self.arrays = arrays
-    passes = Passes(definitions, inputs: inputs, loss: loss, arrays: arrays, computing: computing)
+    passes = Passes(
+      definitions, inputs: inputs, loss: loss, augmentation: augmentation, arrays: arrays, computing: computing)
   }
 
   /// A bound far above what memory holds, so that no product of extents overflows.

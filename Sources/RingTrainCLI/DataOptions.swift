@@ -122,6 +122,23 @@ struct DataOptions: ParsableArguments {
     }
   }
 
+  /// The shape of a sample, such as [1, 28, 28], where the data says that it is one of several dimensions.
+  func sampleShape(over world: Communicator) throws -> [Int]? {
+    switch data {
+    case .digits: return [1, 8, 8]
+    case .fashionMNIST: return [1, 28, 28]
+    case .makeRegression: return nil
+    case .file:
+      // Other hosts need not have the file.
+      let shape = try world.agree { world.isRoot ? try dataFile?.sampleShape() ?? [] : [] }
+      var extents = shape.count <= 3 ? shape : []
+      extents += Array(repeating: 0, count: 3 - extents.count)
+      try world.broadcast(&extents, from: 0)
+      let known = extents.filter { $0 > 0 }
+      return known.isEmpty ? nil : known
+    }
+  }
+
   /// How `--data`, where it is a file, is read.
   var dataFile: DataFile? {
     if case .file(let path) = data { file(path, labels: labels) } else { nil }

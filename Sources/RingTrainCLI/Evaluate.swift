@@ -40,11 +40,11 @@ struct Evaluate: ParsableCommand {
           weights, "weights for \(file.featureCount) features, but \(data.data.name) has \(rows.featureCount)")
       }
     }
-    if file.kind.isClassifier {
+    if file.classCount > 0 {
       _ = try naming(data.data.name) { try rows.prepareClasses(expected: file.classCount, readFrom: data.dataFile) }
     }
     if let scaling = file.scaling { try rows.apply(scaling) }
-    let evaluation = try evaluate(file.model(), file, rows)
+    let evaluation = try evaluate(file.model, file, rows)
     let hosts = try world.hostCount()
     guard world.isRoot else { return }
     guard output.json else {

@@ -1,24 +1,38 @@
 import ArgumentParser
+import NetworkFiles
+import Networks
 import RingTrain
 
 /// The models that can be named on the command line, and in the metadata of a file of weights.
-enum ModelKind: String, CaseIterable, ExpressibleByArgument {
+enum ModelKind: String, CaseIterable {
   case linear, logistic, softmax
+  case mlp, cnn, lstm
+  /// A network that a file describes.
+  case network
 
-  var isClassifier: Bool { self != .linear }
+  var isNetwork: Bool {
+    switch self {
+    case .linear, .logistic, .softmax: false
+    case .mlp, .cnn, .lstm, .network: true
+    }
+  }
 
-  /// What `--loss` may be.
+  /// What `--loss` may be. The file of a network says it itself.
   var losses: [String] {
     switch self {
     case .linear: RegressionLoss.names
     case .logistic: ClassificationLoss.allCases.map(\.name)
     case .softmax: ["cross-entropy"]
+    case .mlp, .cnn, .lstm: ["cross-entropy", "squared-error"]
+    case .network: []
     }
   }
 
-  static let allLosses = allCases.flatMap(\.losses)
+  static let allLosses = allCases.flatMap(\.losses).reduce(into: [String]()) { names, name in
+    if !names.contains(name) { names.append(name) }
+  }
 
-  /// Makes the model.
+  /// Makes a model other than a network.
   ///
   /// - Parameters:
   ///   - classCount: what there is to tell apart; 0 for a regression.
@@ -46,7 +60,29 @@ enum ModelKind: String, CaseIterable, ExpressibleByArgument {
     case .softmax:
       return try SoftmaxRegression<Scalar>(
         featureCount: featureCount, classCount: classCount, fitIntercept: fitIntercept)
+    case .mlp, .cnn, .lstm, .network:
+      throw ConfigurationError("a network's description is missing")
     }
+  }
+}
+
+/// What `--model` names: a kind of model, or a file that describes a network.
+enum ModelArgument: ExpressibleByArgument {
+  case kind(ModelKind)
+  case file(String)
+
+  init?(argument: String) {
+    if let kind = ModelKind(rawValue: argument), kind != .network {
+      self = .kind(kind)
+    } else if argument.hasSuffix(".yaml") || argument.hasSuffix(".yml") {
+      self = .file(argument)
+    } else {
+      return nil
+    }
+  }
+
+  static var allValueStrings: [String] {
+    ModelKind.allCases.filter { $0 != .network }.map(\.rawValue) + ["a file that ends in .yaml"]
   }
 }
 

@@ -1,4 +1,6 @@
 import Logging
+import NetworkFiles
+import Networks
 import RingTrain
 
 /// One run of `ringtrain train`, in one type of number.
@@ -32,8 +34,11 @@ struct TrainingRun<Scalar: TrainingScalar & MPIElement> {
 
   func run() throws {
     let start = clock.now
+    let described = try readDescription()
     let previous = try options.warmStart.map { try WeightsFile<Scalar>.read($0, over: world) }
-    var rows = try readRows(classCount: previous?.classCount, featureCount: previous?.featureCount)
+    var rows = try readRows(
+      hasClasses: described.map { $0.loss != .squaredError } ?? options.isClassifier,
+      classCount: previous?.classCount, featureCount: previous?.featureCount)
     let featureCount = rows.train.featureCount
     logger.info(
       "data read",
@@ -43,7 +48,9 @@ struct TrainingRun<Scalar: TrainingScalar & MPIElement> {
       ])
     logger.debug("rows of this rank", metadata: ["rows": "\(rows.train.count)", "first": "\(rows.train.globalOffset)"])
 
-    let scaling = try previous.map { $0.scaling } ?? fitScaling(rows.train)
+    let kind = options.modelKind
+    let network = try kind.isNetwork ? makeNetwork(described, rows) : nil
+    let scaling = try previous.map { $0.scaling } ?? fitScaling(rows.train, as: network?.scale ?? .standard)
     if let scaling {
       try rows.train.apply(scaling)
       try rows.validation?.apply(scaling)
@@ -51,21 +58,17 @@ struct TrainingRun<Scalar: TrainingScalar & MPIElement> {
     }
     if options.classWeight == .balanced { try rows.train.balanceClasses(rows.classCount) }
 
-    let kind = options.modelKind
-    var weights = WeightsFile<Scalar>(
-      kind: kind, loss: options.loss ?? kind.losses[0], epsilon: options.epsilon, classCount: rows.classCount,
-      featureCount: featureCount, fitIntercept: !options.noIntercept, target: options.data.target, scaling: scaling,
-      parameters: [])
-    let model = try naming(options.data.data.name) { try world.agree { try weights.model() } }
-    if let previous, let path = options.warmStart {
+    var weights = try naming(options.data.data.name) {
       try world.agree {
-        guard previous.kind == kind, previous.fitIntercept == weights.fitIntercept else {
-          throw DataError(
-            path,
-            "holds a \(previous.kind.rawValue) model with\(previous.fitIntercept ? "" : "out") intercept, "
-              + "not the \(kind.rawValue) model with\(weights.fitIntercept ? "" : "out") one that is to be trained")
-        }
+        try WeightsFile<Scalar>(
+          kind: kind, loss: options.loss ?? kind.losses.first ?? described?.lossName ?? "", epsilon: options.epsilon,
+          classCount: rows.classCount, featureCount: featureCount, fitIntercept: !options.noIntercept,
+          target: options.data.target, scaling: scaling, network: network.map { ($0.description, $0.made) })
       }
+    }
+    let model = weights.model
+    let initial = try previous.map { previous in
+      try world.agree { try previous.parameters(for: weights, path: options.warmStart ?? "") }
     }
     if let path = options.save {
       // A disk that is full, or a folder that isn't there, is better found out before than after the training.
@@ -73,7 +76,7 @@ struct TrainingRun<Scalar: TrainingScalar & MPIElement> {
       try writeOnRoot { try weights.safeTensors().rehearseWriting(to: path) }
     }
 
-    let fitted = try fit(model, rows, initial: previous?.parameters)
+    let fitted = try fit(model, rows, initial: initial)
     let scores = try evaluate(model, rows, fitted)
     if let path = options.save {
       weights.parameters = fitted.parameters
@@ -90,10 +93,10 @@ struct TrainingRun<Scalar: TrainingScalar & MPIElement> {
 
   // MARK: Data
 
-  private func readRows(classCount: Int?, featureCount: Int?) throws -> Rows {
+  private func readRows(hasClasses: Bool, classCount: Int?, featureCount: Int?) throws -> Rows {
     let source = options.data.data
     var rows = Rows(train: try options.data.shard(.train, over: world, featureCount: featureCount))
-    if options.modelKind.isClassifier {
+    if hasClasses {
       // Whoever named no model may not have wanted classes at all.
       let hint = options.model == nil && options.loss == nil ? "; for a regression use --model linear" : ""
       rows.classCount = try naming(source.name, hint: hint) {
@@ -125,17 +128,65 @@ struct TrainingRun<Scalar: TrainingScalar & MPIElement> {
     return rows
   }
 
-  private func fitScaling(_ rows: Shard<Scalar>) throws -> FeatureScaling<Scalar>? {
-    switch options.scale {
+  private func fitScaling(_ rows: Shard<Scalar>, as usual: Train.ScalingKind) throws -> FeatureScaling<Scalar>? {
+    switch options.scale ?? usual {
     case .standard: try rows.fitScaling(.standard)
+    case .uniform: try rows.fitScaling(.uniform)
     case .minMax: try rows.fitScaling(.minMax)
     case .none: nil
     }
   }
 
+  // MARK: Networks
+
+  /// A network, and how its samples are scaled unless somebody wants it otherwise.
+  private struct Network {
+    let description: NetworkDescription
+    let made: Sequential
+    let scale: Train.ScalingKind
+  }
+
+  /// The network's file, read on the root for every rank.
+  private func readDescription() throws -> NetworkDescription? {
+    guard case .file(let path)? = options.model else { return nil }
+    var text = try world.agree { world.isRoot ? Array(try NetworkDescription(reading: path).text.utf8) : [] }
+    try world.broadcast(&text, from: 0)
+    return try world.agree { try NetworkDescription(parsing: String(decoding: text, as: UTF8.self), path: path) }
+  }
+
+  private func makeNetwork(_ described: NetworkDescription?, _ rows: Rows) throws -> Network {
+    let featureCount = rows.train.featureCount
+    let shape = try options.network.input ?? options.data.sampleShape(over: world)
+    return try world.agree {
+      let description =
+        try described
+        ?? options.network.description(
+          options.modelKind, featureCount: featureCount, shape: shape, classCount: rows.classCount)
+      let image = description.input.count > 1 ? description.input : shape
+      let augmentation = try options.network.augment?.augmentation(of: image)
+      let network = try description.network(seed: options.seed, augmentation: augmentation)
+      let (data, inputCount) = (options.data.data.name, description.input.reduce(1, *))
+      guard inputCount == featureCount else {
+        throw DataError(
+          description.path,
+          "the input is \(description.input), \(inputCount) values, but a row of \(data) has \(featureCount)")
+      }
+      guard network.outputShape == [max(1, rows.classCount)] else {
+        throw DataError(
+          description.path,
+          "\(network.outputShape[0]) values come out, but \(data) has \(rows.classCount) classes: end with "
+            + "dense: \(rows.classCount)")
+      }
+      // An embedding takes numbers of things; and of images what counts is how bright pixels are next to each other.
+      let scale: Train.ScalingKind =
+        description.layers.first is Embedding ? .none : image != nil ? .uniform : .standard
+      return Network(description: description, made: network, scale: scale)
+    }
+  }
+
   // MARK: Training
 
-  private func makeOptimizer(stepsPerEpoch: Int, epochs: Int) throws -> SGD<Scalar> {
+  private func makeOptimizer(stepsPerEpoch: Int, epochs: Int) throws -> any Optimizer<Scalar> {
     let rate = options.learningRate ?? options.defaults.learningRate
     let warmUp = options.warmUp
     let steps = max(1, stepsPerEpoch * epochs - warmUp)
@@ -156,10 +207,13 @@ struct TrainingRun<Scalar: TrainingScalar & MPIElement> {
       case .l1: .l1(options.alpha)
       case .elasticNet: .elasticNet(options.alpha, l1Ratio: options.l1Ratio)
       }
-    return try SGD(
-      learningRate: rate, momentum: options.momentum, nesterov: options.nesterov, penalty: penalty,
-      schedule: schedule)
+    return try options.optimizerKind.optimizer(
+      learningRate: rate, momentum: options.momentumToUse, nesterov: options.nesterov, penalty: penalty,
+      weightDecay: options.weightDecay, schedule: schedule)
   }
+
+  /// How gradients travel.
+  private var exchange: GradientExchange { GradientExchange(algorithm: options.allreduce) }
 
   private func stoppingRule() throws -> StoppingRule? {
     let usesRule = options.tol != nil || options.earlyStopping != nil || options.scheduleKind == .adaptive
@@ -168,6 +222,16 @@ struct TrainingRun<Scalar: TrainingScalar & MPIElement> {
 
   private func fit<M: Model>(_ model: M, _ rows: Rows, initial: [Scalar]?) throws -> Fitted where M.Scalar == Scalar {
     let epochs = options.epochs ?? options.defaults.epochs
+    let batch = options.trainer == .gd ? rows.train.globalCount : options.batch ?? options.defaults.batch
+    let optimizer = try world.agree {
+      try makeOptimizer(stepsPerEpoch: (rows.train.globalCount - 1) / batch + 1, epochs: epochs)
+    }
+    return try fit(model, optimizer, rows, epochs: epochs, batch: batch, initial: initial)
+  }
+
+  private func fit<M: Model, O: Optimizer>(
+    _ model: M, _ optimizer: O, _ rows: Rows, epochs: Int, batch: Int, initial: [Scalar]?
+  ) throws -> Fitted where M.Scalar == Scalar, O.Scalar == Scalar {
     let display = ProgressDisplay(of: epochs, isShown: world.isRoot, isFinalLineJSON: options.output.json)
     display.begin(
       "\(options.modelKind.rawValue) model, \(options.data.data.name): \(rows.train.globalCount.grouped) rows of "
@@ -177,10 +241,8 @@ struct TrainingRun<Scalar: TrainingScalar & MPIElement> {
     defer { display.end() }
     switch options.trainer {
     case .gd:
-      let optimizer = try world.agree { try makeOptimizer(stepsPerEpoch: 1, epochs: epochs) }
       var trainer = try FullBatchTrainer(
-        model, optimizer: optimizer, over: world, exchange: GradientExchange(algorithm: options.allreduce),
-        initial: initial)
+        model, optimizer: optimizer, over: world, exchange: exchange, initial: initial)
       let start = clock.now
       let report = try trainer.run(on: rows.train, maximumSteps: epochs, stopping: stoppingRule()) { step, loss in
         let seconds = (clock.now - start).seconds
@@ -190,15 +252,11 @@ struct TrainingRun<Scalar: TrainingScalar & MPIElement> {
       }
       return Fitted(parameters: trainer.parameters, epochs: trainer.steps, totals: TrainingTotals([report]))
     case .sgd:
-      let batch = options.batch ?? options.defaults.batch
-      let optimizer = try world.agree {
-        try makeOptimizer(stepsPerEpoch: (rows.train.globalCount - 1) / batch + 1, epochs: epochs)
-      }
       var trainer = try StochasticTrainer(
         model, optimizer: optimizer, batchSize: batch, over: world, seed: options.seed, shuffle: !options.noShuffle,
         syncEvery: options.syncEvery, averagingFrom: options.average ? 1 : nil,
-        exchange: GradientExchange(algorithm: options.allreduce),
-        initial: initial)
+        movingAverage: options.ema.map { try ExponentialMovingAverage(decay: $0) }, clipNorm: options.clip,
+        microBatches: options.accumulate, exchange: exchange, initial: initial)
       var reports: [TrainingReport] = []
       try trainer.fit(
         on: rows.train, epochs: epochs, stopping: stoppingRule(), validation: rows.validation
@@ -235,6 +293,7 @@ struct TrainingRun<Scalar: TrainingScalar & MPIElement> {
       var json = JSONObject()
       json.add("model", options.modelKind.rawValue)
       json.add("trainer", options.trainer.rawValue)
+      json.add("optimizer", options.optimizerKind.rawValue)
       json.add("data", options.data.data.name)
       json.add("precision", options.precision.rawValue)
       json.add("ranks", world.size)

@@ -6,10 +6,17 @@ extension MultiRankTests {
   @Suite struct ReadmeTests {
     private static let repository = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../..")
 
-    @Test func showsTheProgramThatIsCompiled() throws {
+    @Test(arguments: ["own-data/OwnData", "own-network/OwnNetwork"])
+    func showsTheProgramThatIsCompiled(name: String) throws {
       let readme = try text("README.md")
-      let program = try text("mpirun-examples/own-data/OwnData.swift")
-      #expect(readme.contains("```swift\n\(program)```\n"), "the README's program isn't that of own-data")
+      let program = try text("mpirun-examples/\(name).swift")
+      #expect(readme.contains("```swift\n\(program)```\n"), "the README's program isn't \(name)")
+    }
+
+    @Test(arguments: [1, 2]) func itsNetworkLearns(ranks: Int) async throws {
+      let outcome = try await Launcher.mpirun(ranks: ranks, "own-network", [], deadline: .seconds(60))
+      #expect(outcome.exitCode == 0 && outcome.standardOutput.contains("accuracy 0.9"), "\(outcome)")
+      #expect(outcome.standardOutput.contains("on 450 images"), "\(outcome)")
     }
 
     @Test(arguments: [1, 2]) func itsProgramLearns(ranks: Int) async throws {

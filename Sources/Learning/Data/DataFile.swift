@@ -86,6 +86,15 @@ public struct DataFile: Sendable {
 }
 
 extension DataFile {
+  /// The shape of a sample that has several dimensions, [28, 28] say, as the header of an NPY or IDX file tells it;
+  /// `nil` for plain rows.
+  public func sampleShape() throws(DataError) -> [Int]? {
+    let format = try resolvedFormat()
+    guard format == .npy || format == .idx else { return nil }
+    let shape = try NumberTable(path, format).rowShape
+    return shape.count > 1 ? shape : nil
+  }
+
   /// The size of the file as it lies on disk.
   package func byteCount() throws(DataError) -> Int { try ByteStream(path).fileSize }
 

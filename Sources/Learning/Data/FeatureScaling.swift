@@ -131,6 +131,27 @@ extension FeatureScaling {
     return FeatureScaling(shift: means, factor: factors)
   }
 
+  /// All features by the same shift and factor, to mean 0 and variance 1 over all of them: for the pixels of images,
+  /// whose differences in brightness are what there is to see.
+  /// - Parameters:
+  ///   - sums: ``featureSums(of:)``, summed over the parts.
+  ///   - centeredSquares: ``centeredSquares(of:means:)`` by ``commonMean(sums:)``, summed over the parts.
+  public static func uniform(sums: [Double], centeredSquares: [Double]) -> FeatureScaling {
+    let width = centeredSquares.count
+    let total = [sums.dropLast().reduce(0, +), (sums.last ?? 0) * Double(width)]
+    let common = standard(sums: total, centeredSquares: [centeredSquares.reduce(0, +)])
+    return FeatureScaling(
+      shift: Array(repeating: common.shift[0], count: width), factor: Array(repeating: common.factor[0], count: width))
+  }
+
+  /// The mean of all features together, for each of them.
+  /// - Parameter sums: ``featureSums(of:)``, summed over the parts.
+  public static func commonMean(sums: [Double]) -> [Double] {
+    let means = means(sums: sums)
+    let mean = means.isEmpty ? 0 : means.reduce(0, +) / Double(means.count)
+    return means.map { _ in mean }
+  }
+
   /// To the range 0…1.
   /// - Parameters:
   ///   - minima: the minimum over the parts of those of ``featureExtremes(of:)``.

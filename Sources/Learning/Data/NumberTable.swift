@@ -86,6 +86,8 @@ struct NumberTable {
   /// Whether columns follow each other, instead of rows.
   let isColumnMajor: Bool
   let rowCount: Int
+  /// The extents behind the first one, of which a row is made.
+  let rowShape: [Int]
   let columnCount: Int
   /// Where the first number stands.
   let dataOffset: Int
@@ -121,7 +123,8 @@ struct NumberTable {
           + "the header promises \(byteCount) bytes, the file has \(stream.fileSize); fetch or write it again")
     }
     rowCount = rows
-    columnCount = header.shape.dropFirst().reduce(1, *)
+    rowShape = Array(header.shape.dropFirst())
+    columnCount = rowShape.reduce(1, *)
     isColumnMajor = header.isColumnMajor && columnCount > 1
     guard !isColumnMajor || header.shape.count == 2 else {
       throw DataError(path, "an array of shape \(shape) in Fortran order: save it in C order, or with two dimensions")
