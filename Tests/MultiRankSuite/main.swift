@@ -9,7 +9,7 @@ import MPI
 
 let groups =
   pointToPointCases + collectiveCases + splitCases + errorCases + interferenceCases + allreduceCases + sharedCases
-  + shardCases + trainerCases + exchangeCases + parityCases
+  + shardCases + trainerCases + exchangeCases + compressionCases + parityCases
 
 let wanted = CommandLine.arguments.dropFirst()
 if wanted.first == "end" {
