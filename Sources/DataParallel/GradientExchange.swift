@@ -24,6 +24,8 @@ public struct GradientExchange: Sendable {
   /// Rajbhandari, J. Rasley, O. Ruwase and Y. He, ZeRO: Memory Optimizations Toward Training Trillion Parameter Models,
   /// 2020). Nothing overlaps. Not for optimizers that need whole tensors.
   public var shardsOptimizer: Bool
+  /// What travels instead of the gradient; `nil`: the gradient. Nothing overlaps then, and `algorithm` isn't asked.
+  public var compression: (any GradientCompression)?
 
   /// - Parameters:
   ///   - algorithm: how they are added up where nothing overlaps.
@@ -31,15 +33,19 @@ public struct GradientExchange: Sendable {
   ///   - overlap: whether layers' gradients travel while others are computed.
   ///   - bucketBytes: layers' gradients travel together until they are so many bytes.
   ///   - shardsOptimizer: whether each rank updates a part of the parameters only (ZeRO stage 1).
+  ///   - compression: of the gradients that a trainer's model has. Not with a sharded optimizer, another wire format, or
+  ///     overlap that is on.
   public init(
     algorithm: AllreduceAlgorithm = .automatic, wire: WireFormat = .full, overlap: Overlap = .automatic,
-    bucketBytes: Int = 1 << 20, shardsOptimizer: Bool = false
+    bucketBytes: Int = 1 << 20, shardsOptimizer: Bool = false,
+    compression: (any GradientCompression)? = nil
   ) {
     self.algorithm = algorithm
     self.wire = wire
     self.overlap = overlap
     self.bucketBytes = bucketBytes
     self.shardsOptimizer = shardsOptimizer
+    self.compression = compression
   }
 }
 
@@ -79,7 +85,7 @@ final class GradientExchanger<Scalar: TrainingScalar & MPIElement>: StepObserver
     let trainable = counts.reduce(0, +)
     let wants =
       switch exchange.overlap {
-      case .automatic: parts.count > 1 && exchange.algorithm == .automatic
+      case .automatic: parts.count > 1 && exchange.algorithm == .automatic && exchange.compression == nil
       case .on: true
       case .off: false
       }
@@ -118,8 +124,11 @@ final class GradientExchanger<Scalar: TrainingScalar & MPIElement>: StepObserver
 
   /// The bucket holds this rank's part of everything: returns when it holds the sums.
   ///
+  /// - Parameter compression: the trainer's, if it has one: then the gradient's sums are means.
   /// - Returns: how long the exchange took, and how much of that was waited for.
-  func finish() throws -> (total: Duration, exposed: Duration) {
+  func finish(
+    through compression: inout (any GradientCompression<Scalar>)?
+  ) throws -> (total: Duration, exposed: Duration) {
     guard let overlapped else {
       let clock = ContinuousClock()
       let start = clock.now
@@ -130,6 +139,8 @@ final class GradientExchanger<Scalar: TrainingScalar & MPIElement>: StepObserver
         try communicator.reduceScatter(bucket.buffer)
         try communicator.allreduce(&shared)
         for (index, value) in shared.enumerated() { bucket.all[trainable + index] = value }
+      } else if compression != nil {
+        try finish(compressing: &compression!)
       } else {
         try communicator.allreduce(bucket.buffer, using: exchange.algorithm, wire: exchange.wire)
       }
@@ -142,6 +153,16 @@ final class GradientExchanger<Scalar: TrainingScalar & MPIElement>: StepObserver
     }
     try overlapped.finish()
     return overlapped.elapsed
+  }
+
+  private func finish(compressing compression: inout any GradientCompression<Scalar>) throws {
+    let trainable = parts.reduce(0) { $0 + $1.count }
+    try communicator.allreduce(UnsafeMutableBufferPointer(rebasing: bucket.all[trainable...]))
+    // Means, so that what a compression keeps of one batch has its due weight in another, larger or smaller.
+    let weight = bucket.totals.weight
+    guard weight > 0, let start = bucket.all.baseAddress, trainable > 0 else { return }
+    Scalar.scale(start, by: Scalar(1 / weight), count: trainable)
+    try compression.allreduce(UnsafeMutableBufferPointer(start: start, count: trainable), over: communicator)
   }
 
   // MARK: StepObserver

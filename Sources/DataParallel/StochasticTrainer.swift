@@ -66,6 +66,10 @@ public struct StochasticTrainer<M: Model, O: Optimizer> where O.Scalar == M.Scal
       if syncEvery > 1, exchange.shardsOptimizer {
         throw ConfigurationError("an optimizer that is sharded steps on averaged gradients, not locally")
       }
+      if syncEvery > 1, exchange.compression != nil {
+        throw ConfigurationError(
+          "what is averaged every \(syncEvery) steps is parameters: compress gradients, or do that")
+      }
       if let averagingFrom, averagingFrom < 1 {
         throw ConfigurationError("weights are averaged from step \(averagingFrom) on; steps count from 1")
       }

@@ -17,6 +17,8 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
   /// Scratch between steps, so copies of a trainer may share it.
   let exchanger: GradientExchanger<Scalar>
   private var bucket: GradientBucket<Scalar> { exchanger.bucket }
+  /// With what it remembers; `nil` where nothing is compressed.
+  private var compression: (any GradientCompression<Scalar>)?
   /// Steps taken since the trainer was made.
   var steps = 0
   var spent = Spent()
@@ -75,6 +77,8 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
     // Replicas start alike whatever the model's own initialisation does.
     try parameters.withUnsafeMutableBufferPointer { try communicator.broadcast($0, from: 0) }
     self.parameters = parameters
+    let compression = try communicator.agree { try exchange.makeCompression(for: model) }
+    self.compression = communicator.size > 1 ? compression : nil
     exchanger = try GradientExchanger(for: model, over: communicator, exchange)
     owned = exchanger.owned
     trainable = count - model.statisticCount
@@ -90,7 +94,7 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
     exchanger.begin()
     try computeGradient(of: batch, observer: communicator.size > 1 ? exchanger : nil)
     let computed = clock.now
-    let exchange = try exchanger.finish()
+    let exchange = try exchanger.finish(through: &compression)
     let exchanged = clock.now
     let totals = bucket.totals
     try checkFinite(totals.loss, (steps + 1)...(steps + 1))
@@ -153,7 +157,8 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
     context.number = steps
     // A batch whose samples all weigh nothing says nothing.
     guard totals.weight > 0 else { return }
-    var scale = 1 / totals.weight
+    // What was compressed is a mean already.
+    var scale = compression == nil ? 1 / totals.weight : 1
     let sums = bucket.gradient
     let gradient = UnsafeBufferPointer(rebasing: sums[owned])
     if let clipNorm {

@@ -67,6 +67,61 @@ public protocol TrainingScalar: BinaryFloatingPoint, BitwiseCopyable, Sendable, 
 
   /// Σ xⱼ² over `count` elements, summed in `Double` in an order that depends on `count` alone.
   static func sumOfSquares(_ x: UnsafePointer<Self>, count: Int) -> Double
+
+  // MARK: What compresses gradients
+
+  /// packed ← factor · x, rounded to 16 bits, over `count` elements.
+  static func pack(
+    _ x: UnsafePointer<Self>, times factor: Self, as format: HalfFormat, into packed: UnsafeMutablePointer<UInt16>,
+    count: Int)
+
+  /// x ← factor · packed over `count` elements.
+  static func unpack(
+    _ packed: UnsafePointer<UInt16>, times factor: Self, from format: HalfFormat, into x: UnsafeMutablePointer<Self>,
+    count: Int)
+
+  /// The greatest of `count` magnitudes, 0 if there are none. A NaN is greater than all numbers.
+  static func greatestMagnitude(_ x: UnsafePointer<Self>, count: Int) -> Self
+
+  /// Takes the `kept` elements of greatest magnitude out of `count`, leaving 0, in linear time.
+  ///
+  /// Magnitudes count to the precision of `Float`; of equal ones the first are taken.
+  /// - Parameters:
+  ///   - kept: from 1 to `count`.
+  ///   - indices: where they stood, ascending.
+  ///   - values: what they were.
+  static func takeLargest(
+    _ kept: Int, of x: UnsafeMutablePointer<Self>, count: Int, indices: UnsafeMutablePointer<Int32>,
+    values: UnsafeMutablePointer<Self>)
+
+  /// x[indices[i]] ← x[indices[i]] + values[i] for `count` i.
+  static func add(
+    _ values: UnsafePointer<Self>, at indices: UnsafePointer<Int32>, of x: UnsafeMutablePointer<Self>, count: Int)
+
+  /// x[indices[i]] ← values[i] for `count` i.
+  static func set(
+    _ values: UnsafePointer<Self>, at indices: UnsafePointer<Int32>, of x: UnsafeMutablePointer<Self>, count: Int)
+
+  /// values[i] ← values[i] + x[indices[i]] for `count` i.
+  static func add(
+    from x: UnsafePointer<Self>, at indices: UnsafePointer<Int32>, to values: UnsafeMutablePointer<Self>, count: Int)
+
+  /// left ← x · rightᵀ, where x is rows × columns, left rows × rank and right rank × columns, row-major.
+  static func projectRows(
+    of x: UnsafePointer<Self>, _ size: FactorSize, right: UnsafePointer<Self>, left: UnsafeMutablePointer<Self>)
+
+  /// right ← leftᵀ · x
+  static func projectColumns(
+    of x: UnsafePointer<Self>, _ size: FactorSize, left: UnsafePointer<Self>, right: UnsafeMutablePointer<Self>)
+
+  /// x ← x + factor · left · right, bitwise the same on every processor.
+  static func addProduct(
+    _ factor: Self, left: UnsafePointer<Self>, right: UnsafePointer<Self>, _ size: FactorSize,
+    to x: UnsafeMutablePointer<Self>)
+
+  /// Makes the columns of `left` orthonormal by Gram and Schmidt's way, bitwise the same on every processor. A column
+  /// that depends on those before it becomes 0.
+  static func orthonormalize(_ left: UnsafeMutablePointer<Self>, _ size: FactorSize)
 }
 
 /// What ``TrainingScalar/descend(_:gradient:count:step:)`` does to each parameter w with gradient g.

@@ -9,7 +9,7 @@ import MPI
 
 let groups =
   pointToPointCases + collectiveCases + splitCases + errorCases + interferenceCases + allreduceCases + sharedCases
-  + shardCases + trainerCases + exchangeCases + networkCases + lossCurveCases + parityCases
+  + shardCases + trainerCases + exchangeCases + compressionCases + networkCases + lossCurveCases + parityCases
 
 let wanted = CommandLine.arguments.dropFirst()
 if wanted.first == "end" {

@@ -127,6 +127,42 @@ RT_DECLARE_HALVES(bf16)
 RT_DECLARE_HALVES(f16)
 #undef RT_DECLARE_HALVES
 
+// What compresses gradients; for float and double as well.
+#define RT_DECLARE_COMPRESSION(REAL, SUFFIX)                                                                           \
+  /* packed = factor · x in 16 bits, by way of float; and back, x = factor · packed. */                                \
+  void rt_pack_f16_##SUFFIX(int64_t n, const REAL *x, REAL factor, uint16_t *packed);                                  \
+  void rt_unpack_f16_##SUFFIX(int64_t n, const uint16_t *packed, REAL factor, REAL *x);                                \
+  void rt_pack_bf16_##SUFFIX(int64_t n, const REAL *x, REAL factor, uint16_t *packed);                                 \
+  void rt_unpack_bf16_##SUFFIX(int64_t n, const uint16_t *packed, REAL factor, REAL *x);                               \
+  /* The greatest magnitude; a NaN is greater than all numbers. */                                                     \
+  REAL rt_greatest_##SUFFIX(int64_t n, const REAL *x);                                                                 \
+  /* Takes the k of greatest magnitude out of x, leaving 0: where they stood, ascending, and the values. Magnitudes    \
+     count to the precision of float; of equal ones the first are taken. 1 ≤ k ≤ n < 2³¹. A radix selection: time is   \
+     linear in n. */                                                                                                   \
+  void rt_take_largest_##SUFFIX(int64_t n, REAL *x, int64_t k, int32_t *indices, REAL *values);                        \
+  /* x[indices[i]] += values[i] */                                                                                     \
+  void rt_add_at_##SUFFIX(int64_t n, const int32_t *indices, const REAL *values, REAL *x);                             \
+  /* x[indices[i]] = values[i] */                                                                                      \
+  void rt_set_at_##SUFFIX(int64_t n, const int32_t *indices, const REAL *values, REAL *x);                             \
+  /* values[i] += x[indices[i]] */                                                                                     \
+  void rt_add_from_##SUFFIX(int64_t n, const int32_t *indices, const REAL *x, REAL *values);                           \
+                                                                                                                       \
+  /* X is rows × columns, `left` L is rows × rank, `right` R is rank × columns, all row-major. L = X · Rᵀ. */          \
+  void rt_project_rows_##SUFFIX(int64_t rows, int64_t columns, int64_t rank, const REAL *x, const REAL *right,         \
+                                REAL *left);                                                                           \
+  /* R = Lᵀ · X */                                                                                                     \
+  void rt_project_columns_##SUFFIX(int64_t rows, int64_t columns, int64_t rank, const REAL *x, const REAL *left,       \
+                                   REAL *right);                                                                       \
+  /* X += factor · L · R, bitwise the same on every processor. */                                                      \
+  void rt_add_product_##SUFFIX(int64_t rows, int64_t columns, int64_t rank, REAL factor, const REAL *left,             \
+                               const REAL *right, REAL *x);                                                            \
+  /* Makes the columns of x, rows × rank, orthonormal in place by Gram and Schmidt's way, bitwise the same on every    \
+     processor. A column that depends on those before it becomes 0. */                                                 \
+  void rt_orthonormalize_##SUFFIX(int64_t rows, int64_t rank, REAL *x);
+RT_DECLARE_COMPRESSION(float, f32)
+RT_DECLARE_COMPRESSION(double, f64)
+#undef RT_DECLARE_COMPRESSION
+
 // Tells the core that this is a loop which waits for another core.
 static inline void rt_spin_hint(void) {
 #if defined(__x86_64__) || defined(__i386__)
