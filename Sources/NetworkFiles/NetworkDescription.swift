@@ -92,14 +92,16 @@ public struct NetworkDescription: Sendable {
   /// - Parameters:
   ///   - seed: chooses the first weights.
   ///   - augmentation: what is done to the samples in training.
+  ///   - computing: what products are computed in.
   ///   - maximumParameterCount: refuses a network that has more.
   /// - Throws: `DataError` that names the line of a layer that doesn't fit the one before.
   public func network(
-    seed: UInt64 = 0, augmentation: Augmentation? = nil, maximumParameterCount: Int? = nil
+    seed: UInt64 = 0, augmentation: Augmentation? = nil, computing: ComputingType = .float,
+    maximumParameterCount: Int? = nil
   ) throws(DataError) -> Sequential {
     do {
       return try Sequential(
-        input: input, loss: loss, seed: seed, augmentation: augmentation,
+        input: input, loss: loss, seed: seed, augmentation: augmentation, computing: computing,
         maximumParameterCount: maximumParameterCount, of: layers)
     } catch let error as ShapeError {
       throw DataError(path, line: lines[error.index], "\(error)")

@@ -6,6 +6,10 @@ import RingTrain
 /// The flags that say what a network is like.
 struct NetworkOptions: ParsableArguments {
   @Option(
+    help: "What products are computed in; bfloat16 is about twice as fast, on processors that have it.")
+  var compute: ComputingType = .float
+
+  @Option(
     help: ArgumentHelp(
       "mlp: widths of the layers between input and output (default: 256,256); cnn: channels of its convolutions, and "
         + "the width of the dense layer behind them (32,64,128); lstm: widths of its layers (128).",

@@ -195,6 +195,8 @@ struct Train: ParsableCommand {
   @Option(help: "How the ranks sum gradients up.")
   var allreduce: AllreduceAlgorithm = .automatic
 
+  @OptionGroup(title: "Exchange of gradients") var exchange: ExchangeOptions
+
   @Option(
     help: ArgumentHelp("Goes on from the weights, and with the scaling, of this file.", valueName: "path"))
   var warmStart: String?

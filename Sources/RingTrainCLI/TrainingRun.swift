@@ -164,7 +164,8 @@ struct TrainingRun<Scalar: TrainingScalar & MPIElement> {
           options.modelKind, featureCount: featureCount, shape: shape, classCount: rows.classCount)
       let image = description.input.count > 1 ? description.input : shape
       let augmentation = try options.network.augment?.augmentation(of: image)
-      let network = try description.network(seed: options.seed, augmentation: augmentation)
+      let network = try description.network(
+        seed: options.seed, augmentation: augmentation, computing: options.network.compute)
       let (data, inputCount) = (options.data.data.name, description.input.reduce(1, *))
       guard inputCount == featureCount else {
         throw DataError(
@@ -213,7 +214,12 @@ struct TrainingRun<Scalar: TrainingScalar & MPIElement> {
   }
 
   /// How gradients travel.
-  private var exchange: GradientExchange { GradientExchange(algorithm: options.allreduce) }
+  private func exchange() throws -> GradientExchange {
+    GradientExchange(
+      algorithm: options.allreduce, wire: options.exchange.wire, overlap: options.exchange.overlap,
+      bucketBytes: Int((options.exchange.bucketMib * 1_048_576).rounded()),
+      shardsOptimizer: options.exchange.zero, compression: try options.exchange.compress.compression(of: Scalar.self))
+  }
 
   private func stoppingRule() throws -> StoppingRule? {
     let usesRule = options.tol != nil || options.earlyStopping != nil || options.scheduleKind == .adaptive
@@ -242,7 +248,7 @@ struct TrainingRun<Scalar: TrainingScalar & MPIElement> {
     switch options.trainer {
     case .gd:
       var trainer = try FullBatchTrainer(
-        model, optimizer: optimizer, over: world, exchange: exchange, initial: initial)
+        model, optimizer: optimizer, over: world, exchange: exchange(), initial: initial)
       let start = clock.now
       let report = try trainer.run(on: rows.train, maximumSteps: epochs, stopping: stoppingRule()) { step, loss in
         let seconds = (clock.now - start).seconds
@@ -256,7 +262,7 @@ struct TrainingRun<Scalar: TrainingScalar & MPIElement> {
         model, optimizer: optimizer, batchSize: batch, over: world, seed: options.seed, shuffle: !options.noShuffle,
         syncEvery: options.syncEvery, averagingFrom: options.average ? 1 : nil,
         movingAverage: options.ema.map { try ExponentialMovingAverage(decay: $0) }, clipNorm: options.clip,
-        microBatches: options.accumulate, exchange: exchange, initial: initial)
+        microBatches: options.accumulate, exchange: exchange(), initial: initial)
       var reports: [TrainingReport] = []
       try trainer.fit(
         on: rows.train, epochs: epochs, stopping: stoppingRule(), validation: rows.validation
@@ -315,6 +321,8 @@ struct TrainingRun<Scalar: TrainingScalar & MPIElement> {
       json.add("compute_seconds", totals.compute)
       json.add("communication_seconds", totals.communication)
       json.add("waiting_seconds", totals.waiting)
+      json.add("hidden_seconds", totals.hidden)
+      json.add("peak_memory_bytes", totals.peakMemory)
       json.add("weights_hash", String(repeating: "0", count: 16 - hash.count) + hash)
       print(json.line)
     } else {
@@ -327,6 +335,8 @@ struct TrainingRun<Scalar: TrainingScalar & MPIElement> {
         "compute \(totals.compute.duration), communication \(totals.communication.duration), "
           + "waiting \(totals.waiting.duration) (median over \(world.size) rank\(world.size == 1 ? "" : "s") on "
           + "\(hosts) host\(hosts == 1 ? "" : "s"))")
+      if totals.hidden > 0 { print("computing hid \(totals.hidden.duration) of communication besides") }
+      print("peak memory of a rank \((totals.peakMemory >> 20).grouped) MiB")
       if let path = options.save { print("saved to \(path)") }
     }
   }
@@ -341,6 +351,9 @@ struct TrainingTotals {
   var compute = 0.0
   var communication = 0.0
   var waiting = 0.0
+  var hidden = 0.0
+  /// In bytes.
+  var peakMemory = 0
 
   init(_ reports: [TrainingReport]) {
     for report in reports {
@@ -350,6 +363,8 @@ struct TrainingTotals {
       compute += report.compute.median
       communication += report.communication.median
       waiting += report.waiting.median
+      hidden += report.hidden.median
+      peakMemory = max(peakMemory, report.peakMemory)
     }
   }
 
