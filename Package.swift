@@ -26,7 +26,7 @@ let package = Package(
     .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
     .target(name: "CKernels"),
     .target(name: "Kernels", dependencies: ["CKernels"]),
-    .target(name: "MPI", dependencies: ["CMPI"]),
+    .target(name: "MPI", dependencies: ["CMPI", atomics]),
     .target(name: "Collectives", dependencies: ["MPI", "Kernels", "CKernels", atomics]),
     .target(name: "CInterposer", dependencies: ["CMPI"]),
     .target(name: "Interposition", dependencies: ["CInterposer", "Collectives"], exclude: ["README.md"]),

@@ -16,10 +16,27 @@ extension Communicator {
     using algorithm: AllreduceAlgorithm = .automatic, wire: WireFormat = .full, file: StaticString = #fileID,
     line: UInt = #line
   ) throws(MPIError) {
-    guard size > 1, let start = buffer.baseAddress, !buffer.isEmpty else { return }
-    try CollectiveContext.of(self).allreduce(
-      Operand(start: start, count: buffer.count, datatype: Element.datatype), operation.kind, using: algorithm,
-      wire: wire, CallSite(file, line))
+    guard size > 1 else { return }
+    try allreduce(
+      count: buffer.count, Element.datatype, operation.kind, using: algorithm, wire: wire, flags: 0,
+      CallSite(file, line)
+    ) { buffer.baseAddress.map { Operand(start: $0, count: buffer.count, datatype: Element.datatype) } }
+  }
+
+  @inline(__always)
+  private func allreduce(
+    count: Int, _ datatype: Datatype, _ kind: ReduceKind, using algorithm: AllreduceAlgorithm, wire: WireFormat,
+    flags: UInt8, _ site: CallSite, _ operand: () -> Operand?
+  ) throws(MPIError) {
+    try recorded(
+      .allreduce, of: datatype, count: count, by: kind,
+      way: algorithm.way | flags | (wire == .full ? 0 : CallRecord.onWire),
+      comparesItself: algorithm != .native || log?.checksEverything == false, site
+    ) { () throws(MPIError) in
+      // A call that has nothing to do still counts, since another rank may mean something else by it.
+      guard count > 0, let operand = operand() else { return }
+      try CollectiveContext.of(self).allreduce(operand, kind, using: algorithm, wire: wire, site)
+    }
   }
 
   /// Combines the ranks' arrays element by element; every rank gets the result, in place.
@@ -80,12 +97,16 @@ extension Communicator {
     using algorithm: AllreduceAlgorithm = .automatic, wire: WireFormat = .full, file: StaticString = #fileID,
     line: UInt = #line
   ) throws(MPIError) {
-    guard size > 1, let start = buffer.elements.baseAddress, buffer.count > 0 else { return }
+    guard size > 1 else { return }
     let peers =
       buffer.communicator === self ? UnsafeBufferPointer(buffer.peers) : UnsafeBufferPointer(start: nil, count: 0)
-    try CollectiveContext.of(self).allreduce(
-      Operand(start: start, count: buffer.count, datatype: Element.datatype, peers: peers, kind: .shared),
-      operation.kind,
-      using: algorithm, wire: wire, CallSite(file, line))
+    try allreduce(
+      count: buffer.count, Element.datatype, operation.kind, using: algorithm, wire: wire,
+      flags: CallRecord.inSharedBuffer, CallSite(file, line)
+    ) {
+      buffer.elements.baseAddress.map {
+        Operand(start: $0, count: buffer.count, datatype: Element.datatype, peers: peers, kind: .shared)
+      }
+    }
   }
 }

@@ -11,8 +11,10 @@ extension Communicator {
   /// The corresponding C function is `MPI_Barrier`.
   public func barrier(file: StaticString = #fileID, line: UInt = #line) throws(MPIError) {
     let site = CallSite(file, line)
-    if let group = try CollectiveContext.of(self).wholeGroup { return try group.barrier(site) }
-    try nativeBarrier(site)
+    try recorded(.barrier, comparesItself: true, site) { () throws(MPIError) in
+      if let group = try CollectiveContext.of(self).wholeGroup { return try group.barrier(site) }
+      try nativeBarrier(site)
+    }
   }
 
   // MARK: Broadcast
@@ -29,9 +31,13 @@ extension Communicator {
   ) throws(MPIError) {
     let site = CallSite(file, line)
     try requireRank(root, "MPI_Bcast", site)
-    guard size > 1, let start = buffer.baseAddress, !buffer.isEmpty else { return }
-    try CollectiveContext.of(self).broadcast(
-      start, byteCount: buffer.count * MemoryLayout<Element>.stride, from: root, site)
+    guard size > 1 else { return }
+    try recorded(.broadcast, of: Element.datatype, count: buffer.count, root: root, comparesItself: true, site) {
+      () throws(MPIError) in
+      guard let start = buffer.baseAddress, !buffer.isEmpty else { return }
+      try CollectiveContext.of(self).broadcast(
+        start, byteCount: buffer.count * MemoryLayout<Element>.stride, from: root, site)
+    }
   }
 
   /// Copies the root's span into everybody's. The same number of elements on every rank.
@@ -51,11 +57,15 @@ extension Communicator {
   public func broadcast<Element: MPIElement>(
     _ values: inout [Element], from root: Int, file: StaticString = #fileID, line: UInt = #line
   ) throws(MPIError) {
-    var count = values.count
-    try broadcast(&count, from: root, file: file, line: line)
-    if rank != root, values.count != count { values = Array(repeating: .zero, count: count) }
-    try values.withUnsafeMutableBufferPointer { (buffer) throws(MPIError) in
-      try broadcast(buffer, from: root, file: file, line: line)
+    let site = CallSite(file, line)
+    try requireRank(root, "MPI_Bcast", site)
+    try recorded(.broadcast, of: Element.datatype, root: root, site) { () throws(MPIError) in
+      var count = values.count
+      try broadcast(&count, from: root, file: file, line: line)
+      if rank != root, values.count != count { values = Array(repeating: .zero, count: count) }
+      try values.withUnsafeMutableBufferPointer { (buffer) throws(MPIError) in
+        try broadcast(buffer, from: root, file: file, line: line)
+      }
     }
   }
 
@@ -71,13 +81,19 @@ extension Communicator {
     _ values: [Element], _ operation: ReduceOperation<Element> = .sum, file: StaticString = #fileID,
     line: UInt = #line
   ) throws(MPIError) -> [Element] {
-    guard size > 1, !values.isEmpty else { return values }
-    return try newArray(count: partRange(rank, of: values.count).count) {
-      (part: UnsafeMutableBufferPointer<Element>) throws(MPIError) in
-      try withBuffer(values) { (source) throws(MPIError) in
-        try CollectiveContext.of(self).reduceScatter(
-          source.baseAddress!, count: source.count, Element.datatype, operation.kind,
-          into: part.baseAddress ?? UnsafeMutablePointer(mutating: source.baseAddress!), CallSite(file, line))
+    guard size > 1 else { return values }
+    let site = CallSite(file, line)
+    return try recorded(
+      .reduceScatter, of: Element.datatype, count: values.count, by: operation.kind, comparesItself: true, site
+    ) { () throws(MPIError) in
+      guard !values.isEmpty else { return values }
+      return try newArray(count: partRange(rank, of: values.count).count) {
+        (part: UnsafeMutableBufferPointer<Element>) throws(MPIError) in
+        try withBuffer(values) { (source) throws(MPIError) in
+          try CollectiveContext.of(self).reduceScatter(
+            source.baseAddress!, count: source.count, Element.datatype, operation.kind,
+            into: part.baseAddress ?? UnsafeMutablePointer(mutating: source.baseAddress!), site)
+        }
       }
     }
   }
@@ -92,7 +108,11 @@ extension Communicator {
   ) throws(MPIError) -> [Element] {
     guard size > 1 else { return values }
     let site = CallSite(file, line)
-    let counts = try allgather(values.count, file: file, line: line)
+    return try recorded(.allgather, of: Element.datatype, site) { () throws(MPIError) in try join(values, site) }
+  }
+
+  private func join<Element: MPIElement>(_ values: [Element], _ site: CallSite) throws(MPIError) -> [Element] {
+    let counts = try allgather(values.count, file: site.file, line: site.line)
     let context = try CollectiveContext.of(self)
     let total = counts.reduce(0, +)
     guard context.gathers(total * MemoryLayout<Element>.stride) else {
