@@ -55,7 +55,8 @@ let package = Package(
     .testTarget(name: "MeasurementTests", dependencies: ["Measurement"]),
     // Started by the tests under mpirun.
     .executableTarget(
-      name: "multirank-suite", dependencies: ["MPI", "Kernels", "Collectives", "Learning", "DataParallel", "CZlib"],
+      name: "multirank-suite",
+      dependencies: ["MPI", "Kernels", "Collectives", "Measurement", "Learning", "DataParallel", "CZlib"],
       path: "Tests/MultiRankSuite"),
     .testTarget(name: "MultiRankTests", dependencies: ["TestSupport"]),
     .testTarget(name: "MultiHostTests", dependencies: ["TestSupport", "Learning"]),

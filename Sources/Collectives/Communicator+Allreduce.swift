@@ -18,25 +18,27 @@ extension Communicator {
   ) throws(MPIError) {
     guard size > 1 else { return }
     try allreduce(
-      count: buffer.count, Element.datatype, operation.kind, using: algorithm, wire: wire, flags: 0,
-      CallSite(file, line)
-    ) { buffer.baseAddress.map { Operand(start: $0, count: buffer.count, datatype: Element.datatype) } }
+      buffer.baseAddress, count: buffer.count, Element.datatype, operation.kind, using: algorithm, wire: wire,
+      CallSite(file, line))
   }
 
-  @inline(__always)
+  /// Not generic: in the fronts every use of a generic type is looked up anew.
   private func allreduce(
-    count: Int, _ datatype: Datatype, _ kind: ReduceKind, using algorithm: AllreduceAlgorithm, wire: WireFormat,
-    flags: UInt8, _ site: CallSite, _ operand: () -> Operand?
+    _ start: UnsafeMutableRawPointer?, count: Int, _ datatype: Datatype,
+    peers: UnsafeBufferPointer<UnsafeMutableRawPointer> = UnsafeBufferPointer(start: nil, count: 0),
+    kind: BufferKind = .ordinary, _ operation: ReduceKind, using algorithm: AllreduceAlgorithm, wire: WireFormat,
+    _ site: CallSite
   ) throws(MPIError) {
-    try recorded(
-      .allreduce, of: datatype, count: count, by: kind,
-      way: algorithm.way | flags | (wire == .full ? 0 : CallRecord.onWire),
-      comparesItself: algorithm != .native || log?.checksEverything == false, site
-    ) { () throws(MPIError) in
-      // A call that has nothing to do still counts, since another rank may mean something else by it.
-      guard count > 0, let operand = operand() else { return }
-      try CollectiveContext.of(self).allreduce(operand, kind, using: algorithm, wire: wire, site)
-    }
+    let flags = (kind == .shared ? CallRecord.inSharedBuffer : 0) | (wire == .full ? 0 : CallRecord.onWire)
+    try beginCall(
+      .allreduce, of: datatype, count: count, by: operation, way: algorithm.way | flags,
+      comparesItself: algorithm != .native || !checksEverything, site)
+    defer { endCall() }
+    // A call that has nothing to do still counts, since another rank may mean something else by it.
+    guard let start, count > 0 else { return }
+    try CollectiveContext.of(self).allreduce(
+      Operand(start: start, count: count, datatype: datatype, peers: peers, kind: kind), operation, using: algorithm,
+      wire: wire, site)
   }
 
   /// Combines the ranks' arrays element by element; every rank gets the result, in place.
@@ -101,12 +103,7 @@ extension Communicator {
     let peers =
       buffer.communicator === self ? UnsafeBufferPointer(buffer.peers) : UnsafeBufferPointer(start: nil, count: 0)
     try allreduce(
-      count: buffer.count, Element.datatype, operation.kind, using: algorithm, wire: wire,
-      flags: CallRecord.inSharedBuffer, CallSite(file, line)
-    ) {
-      buffer.elements.baseAddress.map {
-        Operand(start: $0, count: buffer.count, datatype: Element.datatype, peers: peers, kind: .shared)
-      }
-    }
+      buffer.elements.baseAddress, count: buffer.count, Element.datatype, peers: peers, kind: .shared, operation.kind,
+      using: algorithm, wire: wire, CallSite(file, line))
   }
 }

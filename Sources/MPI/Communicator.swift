@@ -19,7 +19,7 @@ public final class Communicator {
   /// looked up in every call.
   package var attachment: (any CommunicatorAttachment)?
   /// What this rank calls here; `nil` where nobody but us calls anything, and for a single rank.
-  package internal(set) var log: CallLog?
+  @exclusivity(unchecked) package internal(set) var log: CallLog?
 
   /// - Parameter owned: whether ``free(file:line:)`` frees the handle.
   package init(handle: OpaquePointer, owned: Bool, site: CallSite) throws(MPIError) {

@@ -38,6 +38,8 @@ public func withMPI<Result>(
   let isOutermost = isInitialized == 0
   if isOutermost {
     yieldWhenOversubscribed()
+    // Of ranks that end after another's error; ours has been said by then.
+    setenv("OMPI_MCA_btl_base_warn_peer_error", "0", 0)
     var provided: Int32 = 0
     try checkCode(MPI_Init_thread(nil, nil, threadLevel.constant, &provided), "MPI_Init_thread", nil, site)
     if ThreadLevel(constant: provided) < threadLevel {

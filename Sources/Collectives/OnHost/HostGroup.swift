@@ -17,6 +17,8 @@ final class HostGroup {
   let waiting: Waiting
   private let memory: SharedMemory
   private let log: CallLog
+  /// Of the present call.
+  private let signature: UnsafePointer<UInt64>
 
   /// What is combined and copied on in one go, in bytes: it stays in the first-level cache.
   static let cacheBlock = 16 << 10
@@ -63,6 +65,7 @@ final class HostGroup {
     self.memory = memory
     self.waiting = waiting
     self.log = log
+    signature = log.signatureAddress
     // With more ranks than cores a second wait costs more than reading everything from everybody.
     smallLimit = waiting.isOversubscribed ? 2048 : 512
   }
@@ -78,7 +81,7 @@ final class HostGroup {
   /// Announces this rank at the beginning of a call.
   @inline(__always)
   private func arrive(_ offset: Int, _ value: UInt64) {
-    (region(index) + (offset + 8)).storeBytes(of: log.signature, as: UInt64.self)
+    (region(index) + (offset + 8)).storeBytes(of: signature.pointee, as: UInt64.self)
     counter(index, offset).store(value, ordering: .releasing)
   }
 
@@ -86,7 +89,7 @@ final class HostGroup {
   @inline(__always)
   private func meet(_ rank: Int, _ offset: Int, _ value: UInt64, _ site: CallSite) throws(MPIError) {
     try waiting.wait(for: counter(rank, offset), toReach: value, site)
-    if (region(rank) + (offset + 8)).load(as: UInt64.self) != log.signature { try log.mismatch(site) }
+    if (region(rank) + (offset + 8)).load(as: UInt64.self) != signature.pointee { try log.mismatch(site) }
   }
 
   @inline(__always)

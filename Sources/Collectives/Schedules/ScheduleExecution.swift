@@ -66,7 +66,7 @@ struct ScheduleExecutor: ~Copyable {
     self.wire = wire
     (posted, received, started, sent) = (0, 0, 0, 0)
     hasArrived = false
-    tag = communicator.tag(of: log.signature)
+    tag = communicator.tag(of: log.signatureAddress.pointee)
     polls = 0
     // Slots for what arrives; with a wire format also for what leaves, and one for the elements unpacked.
     let isPacked = wire.elementSize != nil

@@ -38,9 +38,9 @@ struct Ledger {
   }
   @inline(__always) var messagePlace: UnsafeMutableRawPointer { base + (64 + Self.depth * Self.recordBytes) }
 
-  @inline(__always)
-  static func write(_ record: CallRecord, _ file: StaticString, at place: UnsafeMutableRawPointer) {
-    place.storeBytes(of: record, as: CallRecord.self)
+  /// The file's name behind a record.
+  @inline(never)
+  static func write(_ file: StaticString, at place: UnsafeMutableRawPointer) {
     // The end of a long path says more than its start.
     let length = min(file.utf8CodeUnitCount, longestFile)
     (place + (fileOffset - 1)).storeBytes(of: UInt8(length), as: UInt8.self)
@@ -167,10 +167,10 @@ final class Board {
   /// Whether a rank has communicators without a ledger.
   func hasOverflowed(_ index: Int) -> Bool { post(index).word(16).load(ordering: .acquiring) != 0 }
 
-  /// Set once a deadline has passed somewhere: everybody who waits then says so.
-  var isAlarmed: Bool {
-    get { base.word(0).load(ordering: .acquiring) != 0 }
-    set { base.word(0).store(newValue ? 1 : 0, ordering: .releasing) }
+  /// When a deadline passed somewhere, in milliseconds of the host's clock; 0 for never. Everybody who waits then says so.
+  var alarm: UInt64 { base.word(0).load(ordering: .acquiring) }
+  func setAlarm(_ time: UInt64) {
+    _ = base.word(0).compareExchange(expected: 0, desired: max(time, 1), ordering: .acquiringAndReleasing)
   }
 
   /// Whether this is the first of the host's ranks to ask: of an error that all have, one need speak.

@@ -13,22 +13,36 @@ package final class CallLog {
 
   /// The same on every rank of the communicator, and no other communicator's of these ranks.
   let id: UInt64
-  /// Of all calls so far, the current one included.
-  package private(set) var signature: UInt64 = 0
-  private var sequence: UInt64 = 0
-  private var messages: UInt64 = 0
-  /// Calls made inside of a call are part of it.
-  private var depth = 0
+  private let state: UnsafeMutablePointer<State>
+  /// Where the signature of all calls so far is, the present one included.
+  package let signatureAddress: UnsafePointer<UInt64>
   private let ledger: Ledger
   private let isPrivate: Bool
   /// What the watchdog knows of the communicator.
   private let subject: Subject
   private let watch: Watchdog?
+  private let checksEverything: Bool
   /// The ranks of this host without this one: their ranks here, and their places on the board.
   private var peers: [Peer]
   /// Whether these, and this one, are all.
   private let isWhole: Bool
   private var failure: MPIError?
+
+  /// What changes with every call: behind a pointer, for it is then not checked for exclusive access field by field.
+  private struct State {
+    var signature: UInt64 = 0
+    var sequence: UInt64 = 0
+    var messages: UInt64 = 0
+    /// Calls made inside of a call are part of it.
+    var depth = 0
+    var hasFailed = false
+    /// Which file's name lies in each record.
+    var files = InlineArray<8, UnsafePointer<UInt8>?>(repeating: nil)
+    var messageFile: UnsafePointer<UInt8>?
+  }
+
+  private var sequence: UInt64 { state.pointee.sequence }
+  private var signature: UInt64 { state.pointee.signature }
 
   private struct Peer {
     let rank: Int
@@ -50,8 +64,12 @@ package final class CallLog {
   /// - Parameter members: the communicator's ranks, as numbers in the world.
   init(id: UInt64, members: [Int], rank: Int) {
     self.id = id
+    state = .allocate(capacity: 1)
+    state.initialize(to: State())
+    signatureAddress = UnsafeRawPointer(state).assumingMemoryBound(to: UInt64.self)
     let watch = Watchdog.current
     self.watch = watch
+    checksEverything = watch?.checksEverything ?? false
     subject = Subject(members: members, rank: rank)
     let claimed = id == 0 ? nil : watch?.board.claim(id)
     isPrivate = claimed == nil
@@ -75,6 +93,7 @@ package final class CallLog {
   }
 
   deinit {
+    state.deallocate()
     if isPrivate {
       ledger.base.deallocate()
     } else {
@@ -95,11 +114,8 @@ package final class CallLog {
   @inline(__always)
   func mustMeet(_ comparesItself: Bool) -> Bool {
     if isWhole { return !comparesItself }
-    return watch?.checksEverything ?? false
+    return checksEverything
   }
-
-  /// Whether everything is to be checked, also what isn't free.
-  package var checksEverything: Bool { watch?.checksEverything ?? false }
 
   /// - Returns: whether it is the outermost call.
   @inline(__always)
@@ -107,28 +123,35 @@ package final class CallLog {
     _ operation: Operation, _ datatype: Datatype?, count: Int, _ kind: ReduceKind?, root: Int, way: UInt8,
     _ site: CallSite
   ) throws(MPIError) -> Bool {
-    depth += 1
-    guard depth == 1 else { return false }
-    if let failure {
-      depth = 0
-      throw failure
+    state.pointee.depth += 1
+    guard state.pointee.depth == 1 else { return false }
+    if state.pointee.hasFailed {
+      state.pointee.depth = 0
+      throw failure!
     }
-    sequence += 1
+    let sequence = state.pointee.sequence + 1
+    state.pointee.sequence = sequence
     var record = CallRecord(
-      sequence: sequence, signature: signature, count: count, peer: Int32(truncatingIfNeeded: root), tag: -1,
-      line: UInt32(truncatingIfNeeded: site.line), operation: operation.rawValue, datatype: datatype?.rawValue ?? 255,
-      kind: kind?.rawValue ?? 255, way: way)
+      sequence: sequence, signature: state.pointee.signature, count: count, peer: Int32(truncatingIfNeeded: root),
+      tag: -1, line: UInt32(truncatingIfNeeded: site.line), operation: operation.rawValue,
+      datatype: datatype?.rawValue ?? 255, kind: kind?.rawValue ?? 255, way: way)
     record.sign()
-    signature = record.signature
-    Ledger.write(record, site.file, at: ledger.place(of: sequence))
+    state.pointee.signature = record.signature
+    let place = ledger.place(of: sequence)
+    let index = Int(sequence % UInt64(Ledger.depth))
+    if state.pointee.files[index] != site.file.utf8Start {
+      Ledger.write(site.file, at: place)
+      state.pointee.files[index] = site.file.utf8Start
+    }
+    place.storeBytes(of: record, as: CallRecord.self)
     ledger.activity.store(2 * sequence - 1, ordering: .releasing)
     return true
   }
 
   @inline(__always)
   func end() {
-    depth -= 1
-    if depth == 0 { ledger.activity.store(2 * sequence, ordering: .releasing) }
+    state.pointee.depth -= 1
+    if state.pointee.depth == 0 { ledger.activity.store(2 * state.pointee.sequence, ordering: .releasing) }
   }
 
   // MARK: Messages
@@ -140,13 +163,17 @@ package final class CallLog {
     let record = CallRecord(
       count: count, peer: Int32(truncatingIfNeeded: peer), tag: Int32(truncatingIfNeeded: tag),
       line: UInt32(truncatingIfNeeded: site.line), operation: operation.rawValue, datatype: datatype?.rawValue ?? 255)
-    Ledger.write(record, site.file, at: ledger.messagePlace)
-    messages += 1
-    ledger.messageActivity.store(2 * messages - 1, ordering: .releasing)
+    if state.pointee.messageFile != site.file.utf8Start {
+      Ledger.write(site.file, at: ledger.messagePlace)
+      state.pointee.messageFile = site.file.utf8Start
+    }
+    ledger.messagePlace.storeBytes(of: record, as: CallRecord.self)
+    state.pointee.messages += 1
+    ledger.messageActivity.store(2 * state.pointee.messages - 1, ordering: .releasing)
   }
 
   @inline(__always)
-  func endMessage() { ledger.messageActivity.store(2 * messages, ordering: .releasing) }
+  func endMessage() { ledger.messageActivity.store(2 * state.pointee.messages, ordering: .releasing) }
 
   // MARK: Comparing
 
@@ -178,14 +205,6 @@ package final class CallLog {
     return nil
   }
 
-  /// The last call alone, once all ranks have come to it: quickly.
-  @inline(__always)
-  package func compareLast(_ site: CallSite) throws(MPIError) {
-    for peer in peers.indices {
-      if let theirs = ledger(of: peer)?.signature(sequence), theirs != signature { try mismatch(site) }
-    }
-  }
-
   /// Another rank's signature isn't this one's.
   @inline(never)
   package func mismatch(_ site: CallSite) throws(MPIError) -> Never {
@@ -198,6 +217,7 @@ package final class CallLog {
     let error = MPIError(
       mismatch: message, "\(Operation(rawValue: name.operation)?.name ?? "call")", rank: subject.rank, site)
     failure = error
+    state.pointee.hasFailed = true
     return error
   }
 
@@ -278,18 +298,38 @@ final class Subject: @unchecked Sendable {
 }
 
 extension Communicator {
-  /// Writes down a collective call and runs it. Every rank must come here in the same order.
+  /// Writes down a collective call. Every rank must come here in the same order; ``endCall()`` must follow, unless it
+  /// throws.
   ///
   /// - Parameter comparesItself: whether signatures are compared on the way; otherwise the ranks of one host meet first.
+  @inline(never)
+  package func beginCall(
+    _ operation: Operation, of datatype: Datatype? = nil, count: Int = -1, by kind: ReduceKind? = nil, root: Int = -1,
+    way: UInt8 = 0, comparesItself: Bool = false, _ site: CallSite
+  ) throws(MPIError) {
+    guard let log else { return }
+    guard try log.begin(operation, datatype, count: count, kind, root: root, way: way, site) else { return }
+    guard log.mustMeet(comparesItself) else { return }
+    do throws(MPIError) {
+      try log.meet(self, site)
+    } catch {
+      log.end()
+      throw error
+    }
+  }
+
+  @inline(never)
+  package func endCall() { log?.end() }
+
+  /// Writes down a collective call and runs it.
   @inline(__always)
   package func recorded<Result>(
     _ operation: Operation, of datatype: Datatype? = nil, count: Int = -1, by kind: ReduceKind? = nil, root: Int = -1,
     way: UInt8 = 0, comparesItself: Bool = false, _ site: CallSite, _ body: () throws(MPIError) -> Result
   ) throws(MPIError) -> Result {
-    guard let log else { return try body() }
-    let isOutermost = try log.begin(operation, datatype, count: count, kind, root: root, way: way, site)
-    defer { log.end() }
-    if isOutermost, log.mustMeet(comparesItself) { try log.meet(self, site) }
+    try beginCall(
+      operation, of: datatype, count: count, by: kind, root: root, way: way, comparesItself: comparesItself, site)
+    defer { endCall() }
     return try body()
   }
 
@@ -319,6 +359,9 @@ extension Communicator {
   package func meet(_ site: CallSite) throws(MPIError) {
     if let log, log.mustMeet(false) { try log.meet(self, site) }
   }
+
+  /// Whether everything is to be checked, also what isn't free.
+  package var checksEverything: Bool { Watchdog.current?.checksEverything ?? false }
 
   /// Has calls signed where there is no watchdog.
   package func numberCalls() { if log == nil { log = CallLog() } }

@@ -27,7 +27,7 @@ final class Watchdog: @unchecked Sendable {
   private let isEnding = ManagedAtomic(false)
   private var thread = pthread_t()
 
-  private static let tick: Int32 = 200
+  private static let tick = 0.2
   /// How long others get to say what they wait for, or to throw by themselves.
   private static let grace = 1.0
 
@@ -112,17 +112,9 @@ final class Watchdog: @unchecked Sendable {
     var waits = [Wait](repeating: Wait(), count: 2 * ledgers.count)
     var last = now()
     while !isEnding.load(ordering: .acquiring) {
-      let tickEnd = now() + Double(Self.tick) / 1000
-      while now() < tickEnd {
-        if let messenger {
-          messenger.wait(milliseconds: max(1, Int32((tickEnd - now()) * 1000)))
-          answer(messenger)
-        } else {
-          usleep(UInt32(Self.tick) * 1000)
-        }
-      }
+      serve(until: now() + Self.tick)
       // While the process was stopped, no time passed for it.
-      let passed = min(now() - last, 2 * Double(Self.tick) / 1000)
+      let passed = min(now() - last, 2 * Self.tick)
       last = now()
       for (slot, ledger) in ledgers.enumerated() {
         let id = ledger.id.load(ordering: .acquiring)
@@ -141,11 +133,25 @@ final class Watchdog: @unchecked Sendable {
     }
   }
 
+  /// Answers whoever asks.
+  private func serve(until end: Double) {
+    while true {
+      let left = end - now()
+      if left <= 0 { return }
+      if let messenger {
+        messenger.wait(milliseconds: Int32(left * 1000) + 1)
+        answer(messenger)
+      } else {
+        usleep(UInt32(left * 1e6))
+      }
+    }
+  }
+
   /// A call has been going on a little longer.
   private func look(_ ledger: Ledger, _ id: UInt64, _ isMessage: Bool, from before: Double, to waited: Double) {
     guard let subject = subjects.withLock({ $0[id] }) else { return }
     let isLate = deadline > 0 && waited >= deadline
-    if isLate || board.isAlarmed { report(ledger, id, subject, isMessage, waited) }
+    if isLate || (isAlarmed && waited > 0.4) { report(ledger, id, subject, isMessage, waited) }
     // Once a second; the ranks of other hosts are asked then, too.
     guard !isMessage, Int(before) != Int(waited) else { return }
     if subject.hasVerdict.load(ordering: .acquiring) {
@@ -166,6 +172,14 @@ final class Watchdog: @unchecked Sendable {
       }
     }
   }
+
+  /// Not for ever: a rank that was stopped, and is woken up to be ended, has nothing to say.
+  private var isAlarmed: Bool {
+    let alarm = board.alarm
+    return alarm != 0 && now() < Double(alarm) / 1000 + Self.grace
+  }
+
+  private func raiseAlarm() { board.setAlarm(UInt64(now() * 1000)) }
 
   // MARK: Asking
 
@@ -237,7 +251,7 @@ final class Watchdog: @unchecked Sendable {
           take(buffer.baseAddress!)
           continue
         }
-        if state.isAlarm == 1 { board.isAlarmed = true }
+        if state.isAlarm == 1 { raiseAlarm() }
         guard let index = indices[Int(state.rank)] else { continue }
         withState(of: index, state.id, state.sequence) { bytes in
           messenger.send(
@@ -298,7 +312,7 @@ final class Watchdog: @unchecked Sendable {
 
   private func report(_ ledger: Ledger, _ id: UInt64, _ subject: Subject, _ isMessage: Bool, _ waited: Double) -> Never
   {
-    board.isAlarmed = true
+    raiseAlarm()
     let sequence = (ledger.activity.load(ordering: .acquiring) + 1) / 2
     let call = Ledger.read(at: isMessage ? ledger.messagePlace : ledger.place(of: sequence))
     let states = ask(id, sequence, subject, isAlarm: true)
@@ -316,7 +330,7 @@ final class Watchdog: @unchecked Sendable {
     for other in missing.prefix(8) { text += "\n  " + describe(states[other], subject.name(other), id) }
     if missing.count > 8 { text += "\n  and \(missing.count - 8) more ranks" }
     printError(text)
-    usleep(UInt32(Self.grace * 1e6))
+    serve(until: now() + Self.grace)
     endJob(code: MPIError.deadlineCode)
   }
 
