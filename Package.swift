@@ -31,7 +31,7 @@ let package = Package(
     .systemLibrary(name: "COneDNN", providers: [.apt(["libdnnl-dev"])]),
     .target(name: "CKernels"),
     .target(name: "Kernels", dependencies: ["CKernels"]),
-    .target(name: "MPI", dependencies: ["CMPI"]),
+    .target(name: "MPI", dependencies: ["CMPI", atomics]),
     .target(name: "Collectives", dependencies: ["MPI", "Kernels", "CKernels", atomics]),
     .target(name: "CInterposer", dependencies: ["CMPI"]),
     .target(name: "Interposition", dependencies: ["CInterposer", "Collectives"], exclude: ["README.md"]),
@@ -72,7 +72,9 @@ let package = Package(
     // Started by the tests under mpirun.
     .executableTarget(
       name: "multirank-suite",
-      dependencies: ["MPI", "Kernels", "Collectives", "Learning", "Networks", "DataParallel", "CZlib"],
+      dependencies: [
+        "MPI", "Kernels", "Collectives", "Measurement", "Learning", "Networks", "DataParallel", "CZlib",
+      ],
       path: "Tests/MultiRankSuite"),
     .testTarget(name: "MultiRankTests", dependencies: ["TestSupport"]),
     .testTarget(name: "MultiHostTests", dependencies: ["TestSupport", "Learning"]),

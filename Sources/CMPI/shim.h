@@ -10,6 +10,12 @@ static inline MPI_Request cmpi_request_null(void) { return MPI_REQUEST_NULL; }
 static inline MPI_Info cmpi_info_null(void) { return MPI_INFO_NULL; }
 static inline MPI_Errhandler cmpi_errors_return(void) { return MPI_ERRORS_RETURN; }
 
+// The greatest tag.
+static inline int cmpi_tag_upper_bound(void) {
+  int *bound, is_known;
+  return MPI_Comm_get_attr(MPI_COMM_WORLD, MPI_TAG_UB, &bound, &is_known) == MPI_SUCCESS && is_known ? *bound : 32767;
+}
+
 // ((void *) 1) in Open MPI, which Swift can't import as a pointer.
 static inline void *cmpi_in_place(void) { return MPI_IN_PLACE; }
 static inline MPI_Status *cmpi_status_ignore(void) { return MPI_STATUS_IGNORE; }

@@ -1,3 +1,5 @@
+import MPI
+
 /// How an allreduce is done. All give the same result up to rounding; the same algorithm on as many ranks gives
 /// bitwise the same, run after run, and the same bits on every rank.
 ///
@@ -20,4 +22,19 @@ public enum AllreduceAlgorithm: String, Sendable, CaseIterable {
   case hierarchical
   /// `MPI_Allreduce`, whatever it does.
   case native
+}
+
+extension AllreduceAlgorithm {
+  /// Its number in a `CallRecord`.
+  @inline(__always)
+  var way: UInt8 {
+    switch self {
+    case .automatic: 0
+    case .ring: 1
+    case .recursiveDoubling: 2
+    case .halvingDoubling: 3
+    case .hierarchical: 4
+    case .native: 5
+    }
+  }
 }

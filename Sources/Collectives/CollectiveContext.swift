@@ -10,6 +10,8 @@ final class CollectiveContext: CommunicatorAttachment {
   let group: HostGroup?
   /// Messages of our collectives travel here, where no message of the program can be taken for one of theirs.
   let channel: Communicator
+  /// The calls on the communicator, all of which come through here or are written down elsewhere.
+  let log: CallLog
   /// This rank's host, and its place there.
   let place: (host: Int, local: Int)
   /// All ranks, those of a host side by side whatever the launcher's mapping.
@@ -41,15 +43,26 @@ final class CollectiveContext: CommunicatorAttachment {
   @inline(__always)
   static func of(_ communicator: Communicator) throws(MPIError) -> CollectiveContext {
     if let known = communicator.attachment { return unsafeDowncast(known, to: CollectiveContext.self) }
-    let made = try CollectiveContext(for: communicator)
-    communicator.attachment = made
-    return made
+    return try make(for: communicator)
+  }
+
+  private static func make(for communicator: Communicator) throws(MPIError) -> CollectiveContext {
+    let site = CallSite(#fileID, #line)
+    return try communicator.recorded(.prepare, site) { () throws(MPIError) in
+      // Made by MPI's own calls, which would take those of another rank for theirs.
+      try communicator.meet(site)
+      let made = try CollectiveContext(for: communicator)
+      communicator.attachment = made
+      return made
+    }
   }
 
   private init(for communicator: Communicator) throws(MPIError) {
+    log = communicator.log ?? CallLog()
     // Not a duplicate: that would call the program's functions that copy a communicator's attributes.
     channel = try communicator.split(color: 0, key: communicator.rank)!
-    executor = ScheduleExecutor(channel)
+    channel.dropLog()
+    executor = ScheduleExecutor(channel, log)
     local = try channel.splitByHost()
     var leader = channel.rank
     try local.broadcast(&leader, from: 0)
@@ -58,8 +71,8 @@ final class CollectiveContext: CommunicatorAttachment {
     ranksByHost = layout.hosts.flatMap { $0 }
     counterparts = place.local < layout.fewestOnHost ? layout.hosts.map { [place] in $0[place.local] } : []
     isUniform = layout.hosts.allSatisfy { [layout] in $0.count == layout.fewestOnHost }
-    let waiting = Waiting(ranksOnHost: local.size, channel: channel)
-    let made = local.size > 1 ? try HostGroup.make(over: local, waiting: waiting) : nil
+    let waiting = Waiting(ranksOnHost: local.size, channel: channel, log: log)
+    let made = local.size > 1 ? try HostGroup.make(over: local, waiting: waiting, log: log) : nil
     hostsShare = try channel.allgather(UInt8(local.size == 1 || made != nil ? 1 : 0)).allSatisfy { $0 == 1 }
     group = hostsShare ? made : nil
     topology = TuningTopology(ranksPerHost: layout.hosts.map(\.count))
@@ -72,6 +85,7 @@ final class CollectiveContext: CommunicatorAttachment {
   func overlapChannel() throws(MPIError) -> Communicator {
     if let overlapping { return overlapping }
     let made = try channel.split(color: 0, key: channel.rank)!
+    made.dropLog()
     overlapping = made
     return made
   }
@@ -104,7 +118,13 @@ final class CollectiveContext: CommunicatorAttachment {
     }
     switch algorithm == .automatic ? choose(operand) : algorithm {
     case .native where operand.datatype.isNative:
-      try channel.nativeAllreduce(operand.start, count: operand.count, operand.datatype, kind.native, site)
+      do throws(MPIError) {
+        try channel.nativeAllreduce(operand.start, count: operand.count, operand.datatype, kind.native, site)
+      } catch {
+        // MPI complains of what it happens to see of a difference, on some ranks.
+        try log.compare(site)
+        throw error
+      }
       reduction.finish(operand.start, operand.count)
     case .automatic, .hierarchical: try allreduceByHost(operand, reduction, wire: .full, site)
     case .ring: try allreduceFlat(.ring, operand, reduction, site)

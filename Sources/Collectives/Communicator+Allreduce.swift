@@ -16,10 +16,29 @@ extension Communicator {
     using algorithm: AllreduceAlgorithm = .automatic, wire: WireFormat = .full, file: StaticString = #fileID,
     line: UInt = #line
   ) throws(MPIError) {
-    guard size > 1, let start = buffer.baseAddress, !buffer.isEmpty else { return }
+    guard size > 1 else { return }
+    try allreduce(
+      buffer.baseAddress, count: buffer.count, Element.datatype, operation.kind, using: algorithm, wire: wire,
+      CallSite(file, line))
+  }
+
+  /// Not generic: in the fronts every use of a generic type is looked up anew.
+  private func allreduce(
+    _ start: UnsafeMutableRawPointer?, count: Int, _ datatype: Datatype,
+    peers: UnsafeBufferPointer<UnsafeMutableRawPointer> = UnsafeBufferPointer(start: nil, count: 0),
+    kind: BufferKind = .ordinary, _ operation: ReduceKind, using algorithm: AllreduceAlgorithm, wire: WireFormat,
+    _ site: CallSite
+  ) throws(MPIError) {
+    let flags = (kind == .shared ? CallRecord.inSharedBuffer : 0) | (wire == .full ? 0 : CallRecord.onWire)
+    try beginCall(
+      .allreduce, of: datatype, count: count, by: operation, way: algorithm.way | flags,
+      comparesItself: algorithm != .native || !checksEverything, site)
+    defer { endCall() }
+    // A call that has nothing to do still counts, since another rank may mean something else by it.
+    guard let start, count > 0 else { return }
     try CollectiveContext.of(self).allreduce(
-      Operand(start: start, count: buffer.count, datatype: Element.datatype), operation.kind, using: algorithm,
-      wire: wire, CallSite(file, line))
+      Operand(start: start, count: count, datatype: datatype, peers: peers, kind: kind), operation, using: algorithm,
+      wire: wire, site)
   }
 
   /// Combines the ranks' arrays element by element; every rank gets the result, in place.
@@ -80,12 +99,11 @@ extension Communicator {
     using algorithm: AllreduceAlgorithm = .automatic, wire: WireFormat = .full, file: StaticString = #fileID,
     line: UInt = #line
   ) throws(MPIError) {
-    guard size > 1, let start = buffer.elements.baseAddress, buffer.count > 0 else { return }
+    guard size > 1 else { return }
     let peers =
       buffer.communicator === self ? UnsafeBufferPointer(buffer.peers) : UnsafeBufferPointer(start: nil, count: 0)
-    try CollectiveContext.of(self).allreduce(
-      Operand(start: start, count: buffer.count, datatype: Element.datatype, peers: peers, kind: .shared),
-      operation.kind,
+    try allreduce(
+      buffer.elements.baseAddress, count: buffer.count, Element.datatype, peers: peers, kind: .shared, operation.kind,
       using: algorithm, wire: wire, CallSite(file, line))
   }
 }

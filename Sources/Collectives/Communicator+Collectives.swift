@@ -11,8 +11,10 @@ extension Communicator {
   /// The corresponding C function is `MPI_Barrier`.
   public func barrier(file: StaticString = #fileID, line: UInt = #line) throws(MPIError) {
     let site = CallSite(file, line)
-    if let group = try CollectiveContext.of(self).wholeGroup { return try group.barrier(site) }
-    try nativeBarrier(site)
+    try recorded(.barrier, comparesItself: true, site) { () throws(MPIError) in
+      if let group = try CollectiveContext.of(self).wholeGroup { return try group.barrier(site) }
+      try nativeBarrier(site)
+    }
   }
 
   // MARK: Broadcast
@@ -29,9 +31,13 @@ extension Communicator {
   ) throws(MPIError) {
     let site = CallSite(file, line)
     try requireRank(root, "MPI_Bcast", site)
-    guard size > 1, let start = buffer.baseAddress, !buffer.isEmpty else { return }
-    try CollectiveContext.of(self).broadcast(
-      start, byteCount: buffer.count * MemoryLayout<Element>.stride, from: root, site)
+    guard size > 1 else { return }
+    try recorded(.broadcast, of: Element.datatype, count: buffer.count, root: root, comparesItself: true, site) {
+      () throws(MPIError) in
+      guard let start = buffer.baseAddress, !buffer.isEmpty else { return }
+      try CollectiveContext.of(self).broadcast(
+        start, byteCount: buffer.count * MemoryLayout<Element>.stride, from: root, site)
+    }
   }
 
   /// Copies the root's span into everybody's. The same number of elements on every rank.
@@ -51,11 +57,15 @@ extension Communicator {
   public func broadcast<Element: MPIElement>(
     _ values: inout [Element], from root: Int, file: StaticString = #fileID, line: UInt = #line
   ) throws(MPIError) {
-    var count = values.count
-    try broadcast(&count, from: root, file: file, line: line)
-    if rank != root, values.count != count { values = Array(repeating: .zero, count: count) }
-    try values.withUnsafeMutableBufferPointer { (buffer) throws(MPIError) in
-      try broadcast(buffer, from: root, file: file, line: line)
+    let site = CallSite(file, line)
+    try requireRank(root, "MPI_Bcast", site)
+    try recorded(.broadcast, of: Element.datatype, root: root, site) { () throws(MPIError) in
+      var count = values.count
+      try broadcast(&count, from: root, file: file, line: line)
+      if rank != root, values.count != count { values = Array(repeating: .zero, count: count) }
+      try values.withUnsafeMutableBufferPointer { (buffer) throws(MPIError) in
+        try broadcast(buffer, from: root, file: file, line: line)
+      }
     }
   }
 
@@ -71,13 +81,19 @@ extension Communicator {
     _ values: [Element], _ operation: ReduceOperation<Element> = .sum, file: StaticString = #fileID,
     line: UInt = #line
   ) throws(MPIError) -> [Element] {
-    guard size > 1, !values.isEmpty else { return values }
-    return try newArray(count: partRange(rank, of: values.count).count) {
-      (part: UnsafeMutableBufferPointer<Element>) throws(MPIError) in
-      try withBuffer(values) { (source) throws(MPIError) in
-        try CollectiveContext.of(self).reduceScatter(
-          source.baseAddress!, count: source.count, Element.datatype, operation.kind,
-          into: part.baseAddress ?? UnsafeMutablePointer(mutating: source.baseAddress!), CallSite(file, line))
+    guard size > 1 else { return values }
+    let site = CallSite(file, line)
+    return try recorded(
+      .reduceScatter, of: Element.datatype, count: values.count, by: operation.kind, comparesItself: true, site
+    ) { () throws(MPIError) in
+      guard !values.isEmpty else { return values }
+      return try newArray(count: partRange(rank, of: values.count).count) {
+        (part: UnsafeMutableBufferPointer<Element>) throws(MPIError) in
+        try withBuffer(values) { (source) throws(MPIError) in
+          try CollectiveContext.of(self).reduceScatter(
+            source.baseAddress!, count: source.count, Element.datatype, operation.kind,
+            into: part.baseAddress ?? UnsafeMutablePointer(mutating: source.baseAddress!), site)
+        }
       }
     }
   }
@@ -96,12 +112,18 @@ extension Communicator {
     line: UInt = #line
   ) throws(MPIError) -> Range<Int> {
     let parts = (0..<size).map { part($0, of: buffer) }
-    guard size > 1, let start = buffer.elements.baseAddress, buffer.count > 0 else { return parts[rank] }
+    guard size > 1 else { return parts[rank] }
     let peers =
       buffer.communicator === self ? UnsafeBufferPointer(buffer.peers) : UnsafeBufferPointer(start: nil, count: 0)
-    try CollectiveContext.of(self).reduceScatter(
-      Operand(start: start, count: buffer.count, datatype: Element.datatype, peers: peers, kind: .shared),
-      operation.kind, parts: parts, CallSite(file, line))
+    let site = CallSite(file, line)
+    try recorded(
+      .reduceScatter, of: Element.datatype, count: buffer.count, by: operation.kind, comparesItself: true, site
+    ) { () throws(MPIError) in
+      guard let start = buffer.elements.baseAddress, buffer.count > 0 else { return }
+      try CollectiveContext.of(self).reduceScatter(
+        Operand(start: start, count: buffer.count, datatype: Element.datatype, peers: peers, kind: .shared),
+        operation.kind, parts: parts, site)
+    }
     return parts[rank]
   }
 
@@ -126,9 +148,14 @@ extension Communicator {
     precondition(
       parts.count == size && parts.reduce(0) { $1.lowerBound == $0 ? $1.upperBound : -1 } == buffer.count,
       "the parts \(parts) don't make up a buffer of \(buffer.count) for \(size) ranks")
-    guard size > 1, let start = buffer.baseAddress, !buffer.isEmpty else { return }
-    try CollectiveContext.of(self).allgather(
-      start, counts: parts.map(\.count), elementSize: MemoryLayout<Element>.stride, CallSite(file, line))
+    guard size > 1 else { return }
+    let site = CallSite(file, line)
+    try recorded(.allgather, of: Element.datatype, count: buffer.count, comparesItself: true, site) {
+      () throws(MPIError) in
+      guard let start = buffer.baseAddress, !buffer.isEmpty else { return }
+      try CollectiveContext.of(self).allgather(
+        start, counts: parts.map(\.count), elementSize: MemoryLayout<Element>.stride, site)
+    }
   }
 
   /// Joins the ranks' arrays, in the order of the ranks, on every rank; they may differ in length.
@@ -139,7 +166,11 @@ extension Communicator {
   ) throws(MPIError) -> [Element] {
     guard size > 1 else { return values }
     let site = CallSite(file, line)
-    let counts = try allgather(values.count, file: file, line: line)
+    return try recorded(.allgather, of: Element.datatype, site) { () throws(MPIError) in try join(values, site) }
+  }
+
+  private func join<Element: MPIElement>(_ values: [Element], _ site: CallSite) throws(MPIError) -> [Element] {
+    let counts = try allgather(values.count, file: site.file, line: site.line)
     let context = try CollectiveContext.of(self)
     let total = counts.reduce(0, +)
     guard context.gathers(total * MemoryLayout<Element>.stride) else {

@@ -119,17 +119,27 @@ public final class OverlappedAllreduce<Element: MPIElement> {
     guard let progress, let context else { return }
     let site = CallSite(file, line)
     let first = part == 0 ? 0 : lastBlocks[part - 1] + 1
-    try progress.exclusively { () throws(MPIError) in
-      for index in first..<(lastBlocks[part] + 1) {
-        let block = progress.plan.blocks[index]
-        try context.onHost(
-          operand.part(block.range), block.slices,
-          reducing: Reduction(Element.datatype, .sum, ranks: communicator.size),
-          distributes: false, meanwhile: { () throws(MPIError) in try progress.poll(site) }, site)
-        progress.limit = block.end
+    try recorded(parts[part].count, site) { () throws(MPIError) in
+      try progress.exclusively { () throws(MPIError) in
+        for index in first..<(lastBlocks[part] + 1) {
+          let block = progress.plan.blocks[index]
+          try context.onHost(
+            operand.part(block.range), block.slices,
+            reducing: Reduction(Element.datatype, .sum, ranks: communicator.size),
+            distributes: false, meanwhile: { () throws(MPIError) in try progress.poll(site) }, site)
+          progress.limit = block.end
+        }
+        try progress.poll(site)
       }
-      try progress.poll(site)
     }
+  }
+
+  /// Waiting for other ranks has a deadline, like any call.
+  private func recorded(
+    _ count: Int, _ site: CallSite, _ body: () throws(MPIError) -> Void
+  ) throws(MPIError) {
+    try communicator.recorded(
+      .allreduce, of: Element.datatype, count: count, by: .sum, comparesItself: true, site, body)
   }
 
   /// Returns when every rank has the sums of all parts.
@@ -139,11 +149,13 @@ public final class OverlappedAllreduce<Element: MPIElement> {
     let site = CallSite(file, line)
     if let progress, let context {
       try progress.end()
-      for block in progress.plan.blocks {
-        while !progress.has(reached: block.end) { try progress.poll(site) }
-        try context.onHost(
-          operand.part(block.range), block.slices, reducing: nil, distributes: true,
-          meanwhile: { () throws(MPIError) in try progress.poll(site) }, site)
+      try recorded(buffer.count, site) { () throws(MPIError) in
+        for block in progress.plan.blocks {
+          while !progress.has(reached: block.end) { try progress.poll(site) }
+          try context.onHost(
+            operand.part(block.range), block.slices, reducing: nil, distributes: true,
+            meanwhile: { () throws(MPIError) in try progress.poll(site) }, site)
+        }
       }
     } else if communicator.size > 1 {
       try communicator.allreduce(buffer, wire: wire, file: file, line: line)
@@ -187,7 +199,8 @@ private final class ExchangeProgress: @unchecked Sendable {  // all that changes
     self.plan = plan
     self.ranks = ranks
     self.site = site
-    executor = ScheduleExecutor(channel)
+    // Calls are written down, and compared, by whoever makes them.
+    executor = ScheduleExecutor(channel, CallLog())
     pthread_mutex_init(lock, nil)
     pthread_cond_init(wakeUp, nil)
   }

@@ -10,6 +10,7 @@ package final class UntypedCollectives {
   /// - Parameter communicator: more than one rank. Left as it is but for what our collectives keep for it.
   package init(over communicator: Communicator) throws(MPIError) {
     self.communicator = communicator
+    communicator.numberCalls()
     context = try CollectiveContext.of(communicator)
   }
 
@@ -33,7 +34,17 @@ package final class UntypedCollectives {
     _ kind: ReduceKind, file: StaticString = #fileID, line: UInt = #line
   ) throws(MPIError) {
     let site = CallSite(file, line)
-    let operand = Operand(start: receive, count: count, datatype: datatype)
+    try communicator.recorded(.allreduce, of: datatype, count: count, by: kind, comparesItself: true, site) {
+      () throws(MPIError) in
+      try reduce(send, into: receive, Operand(start: receive, count: count, datatype: datatype), kind, site)
+    }
+  }
+
+  private func reduce(
+    _ send: UnsafeRawPointer, into receive: UnsafeMutableRawPointer, _ operand: Operand, _ kind: ReduceKind,
+    _ site: CallSite
+  ) throws(MPIError) {
+    let (count, datatype) = (operand.count, operand.datatype)
     guard send != UnsafeRawPointer(receive), let group = context.wholeGroup, operand.byteCount > group.smallLimit,
       context.choose(operand) == .hierarchical
     else {
@@ -60,7 +71,11 @@ package final class UntypedCollectives {
     _ buffer: UnsafeMutableRawPointer, byteCount: Int, from root: Int, file: StaticString = #fileID,
     line: UInt = #line
   ) throws(MPIError) {
-    try context.broadcast(buffer, byteCount: byteCount, from: root, CallSite(file, line))
+    let site = CallSite(file, line)
+    try communicator.recorded(.broadcast, of: .uint8, count: byteCount, root: root, comparesItself: true, site) {
+      () throws(MPIError) in
+      try context.broadcast(buffer, byteCount: byteCount, from: root, site)
+    }
   }
 
   /// The corresponding C function is `MPI_Allgather`.
@@ -69,9 +84,12 @@ package final class UntypedCollectives {
   package func allgather(
     _ buffer: UnsafeMutableRawPointer, bytesPerRank: Int, file: StaticString = #fileID, line: UInt = #line
   ) throws(MPIError) {
-    try context.allgather(
-      buffer, counts: Array(repeating: bytesPerRank, count: communicator.size), elementSize: 1,
-      CallSite(file, line))
+    let site = CallSite(file, line)
+    try communicator.recorded(.allgather, of: .uint8, count: bytesPerRank, comparesItself: true, site) {
+      () throws(MPIError) in
+      try context.allgather(
+        buffer, counts: Array(repeating: bytesPerRank, count: communicator.size), elementSize: 1, site)
+    }
   }
 
   /// The corresponding C function is `MPI_Reduce_scatter_block`.
@@ -83,7 +101,10 @@ package final class UntypedCollectives {
     _ send: UnsafeRawPointer, into receive: UnsafeMutableRawPointer, count: Int, _ datatype: Datatype,
     _ kind: ReduceKind, file: StaticString = #fileID, line: UInt = #line
   ) throws(MPIError) {
-    try context.reduceScatter(
-      send, count: count * communicator.size, datatype, kind, into: receive, CallSite(file, line))
+    let site = CallSite(file, line)
+    try communicator.recorded(.reduceScatter, of: datatype, count: count, by: kind, comparesItself: true, site) {
+      () throws(MPIError) in
+      try context.reduceScatter(send, count: count * communicator.size, datatype, kind, into: receive, site)
+    }
   }
 }

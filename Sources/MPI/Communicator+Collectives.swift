@@ -19,7 +19,8 @@ extension Communicator {
   ///
   /// The corresponding C function is `MPI_Ibarrier`.
   public func immediateBarrier(file: StaticString = #fileID, line: UInt = #line) throws(MPIError) -> Request<UInt8> {
-    try started(ownedBuffer([]), [0], "MPI_Ibarrier", CallSite(file, line)) { _, _, request in
+    try note(.immediateBarrier, CallSite(file, line))
+    return try started(ownedBuffer([]), [0], "MPI_Ibarrier", CallSite(file, line)) { _, _, request in
       MPI_Ibarrier(self.handle, request)
     }
   }
@@ -46,7 +47,9 @@ extension Communicator {
   ) throws(MPIError) {
     let site = CallSite(file, line)
     try requireRank(root, "MPI_Bcast", site)
-    try check(MPI_Bcast(&value, 1, Element.datatype.handle, Int32(root), handle), "MPI_Bcast", site)
+    try recorded(.broadcast, of: Element.datatype, count: 1, root: root, site) { () throws(MPIError) in
+      try check(MPI_Bcast(&value, 1, Element.datatype.handle, Int32(root), handle), "MPI_Bcast", site)
+    }
   }
 
   /// Makes every rank's text equal to the root's.
@@ -55,12 +58,17 @@ extension Communicator {
   public func broadcast(
     _ text: inout String, from root: Int, file: StaticString = #fileID, line: UInt = #line
   ) throws(MPIError) {
+    let site = CallSite(file, line)
+    try requireRank(root, "MPI_Bcast", site)
     var bytes = Array(text.utf8)
-    var count = bytes.count
-    try broadcast(&count, from: root, file: file, line: line)
-    if rank != root { bytes = Array(repeating: 0, count: count) }
-    try bytes.withUnsafeMutableBufferPointer { (buffer) throws(MPIError) in
-      try nativeBroadcast(buffer, from: root, CallSite(file, line))
+    // A string's bytes are told from an array of them by having no count.
+    try recorded(.broadcast, of: .uint8, root: root, site) { () throws(MPIError) in
+      var count = bytes.count
+      try broadcast(&count, from: root, file: file, line: line)
+      if rank != root { bytes = Array(repeating: 0, count: count) }
+      try bytes.withUnsafeMutableBufferPointer { (buffer) throws(MPIError) in
+        try nativeBroadcast(buffer, from: root, site)
+      }
     }
     text = String(decoding: bytes, as: UTF8.self)
   }
@@ -74,6 +82,7 @@ extension Communicator {
   ) throws(MPIError) -> Request<Element> {
     let site = CallSite(file, line)
     try requireRank(root, "MPI_Ibcast", site)
+    try note(.immediateBroadcast, of: Element.datatype, count: values.count, root: root, site)
     return try started(ownedBuffer(values), splitLengths(values.count), "MPI_Ibcast", site) { start, length, request in
       MPI_Ibcast(start, length, Element.datatype.handle, Int32(root), self.handle, request)
     }
@@ -95,13 +104,16 @@ extension Communicator {
   ) throws(MPIError) {
     let site = CallSite(file, line)
     try requireRank(root, "MPI_Reduce", site)
-    try inPieces(buffer) { (start, length) throws(MPIError) in
-      let code =
-        rank == root
-        ? MPI_Reduce(
-          cmpi_in_place(), start, length, Element.datatype.handle, operation.kind.handle, Int32(root), handle)
-        : MPI_Reduce(start, nil, length, Element.datatype.handle, operation.kind.handle, Int32(root), handle)
-      try check(code, "MPI_Reduce", site)
+    try recorded(.reduce, of: Element.datatype, count: buffer.count, by: operation.kind, root: root, site) {
+      () throws(MPIError) in
+      try inPieces(buffer) { (start, length) throws(MPIError) in
+        let code =
+          rank == root
+          ? MPI_Reduce(
+            cmpi_in_place(), start, length, Element.datatype.handle, operation.kind.handle, Int32(root), handle)
+          : MPI_Reduce(start, nil, length, Element.datatype.handle, operation.kind.handle, Int32(root), handle)
+        try check(code, "MPI_Reduce", site)
+      }
     }
     if operation.kind == .average, rank == root { divide(buffer, by: size) }
   }
@@ -142,6 +154,8 @@ extension Communicator {
     line: UInt = #line
   ) throws(MPIError) -> Request<Element> {
     try requireNoMean(operation.kind, "MPI_Iallreduce", CallSite(file, line))
+    try note(
+      .immediateAllreduce, of: Element.datatype, count: values.count, by: operation.kind, CallSite(file, line))
     return try started(ownedBuffer(values), splitLengths(values.count), "MPI_Iallreduce", CallSite(file, line)) {
       start, length, request in
       MPI_Iallreduce(
@@ -159,10 +173,12 @@ extension Communicator {
     let site = CallSite(file, line)
     try requireNoMean(operation.kind, "MPI_Scan", site)
     try values.withUnsafeMutableBufferPointer { (buffer) throws(MPIError) in
-      try inPieces(buffer) { (start, length) throws(MPIError) in
-        try check(
-          MPI_Scan(cmpi_in_place(), start, length, Element.datatype.handle, operation.kind.handle, handle),
-          "MPI_Scan", site)
+      try recorded(.scan, of: Element.datatype, count: buffer.count, by: operation.kind, site) { () throws(MPIError) in
+        try inPieces(buffer) { (start, length) throws(MPIError) in
+          try check(
+            MPI_Scan(cmpi_in_place(), start, length, Element.datatype.handle, operation.kind.handle, handle),
+            "MPI_Scan", site)
+        }
       }
     }
   }
@@ -178,10 +194,13 @@ extension Communicator {
     try requireNoMean(operation.kind, "MPI_Exscan", site)
     let kept = rank == 0 ? values : []
     try values.withUnsafeMutableBufferPointer { (buffer) throws(MPIError) in
-      try inPieces(buffer) { (start, length) throws(MPIError) in
-        try check(
-          MPI_Exscan(cmpi_in_place(), start, length, Element.datatype.handle, operation.kind.handle, handle),
-          "MPI_Exscan", site)
+      try recorded(.exscan, of: Element.datatype, count: buffer.count, by: operation.kind, site) {
+        () throws(MPIError) in
+        try inPieces(buffer) { (start, length) throws(MPIError) in
+          try check(
+            MPI_Exscan(cmpi_in_place(), start, length, Element.datatype.handle, operation.kind.handle, handle),
+            "MPI_Exscan", site)
+        }
       }
     }
     // MPI leaves rank 0's result undefined.
@@ -230,6 +249,14 @@ extension Communicator {
   ) throws(MPIError) -> [Element] {
     let site = CallSite(file, line)
     try requireRank(root, "MPI_Scatterv", site)
+    return try recorded(.scatter, of: Element.datatype, root: root, site) { () throws(MPIError) in
+      try dealOut(values, counts: counts, from: root, site)
+    }
+  }
+
+  private func dealOut<Element: MPIElement>(
+    _ values: [Element], counts: [Int], from root: Int, _ site: CallSite
+  ) throws(MPIError) -> [Element] {
     // The root tells each rank its length and the total; −1 when its arguments are wrong, so that all throw.
     var mine: [Int] = [0, 0]
     var lengths: [Int] = []
@@ -280,7 +307,15 @@ extension Communicator {
   ) throws(MPIError) -> [Element]? {
     let site = CallSite(file, line)
     try requireRank(root, "MPI_Gatherv", site)
-    let counts = try allgather(values.count, file: file, line: line)
+    return try recorded(.gather, of: Element.datatype, root: root, site) { () throws(MPIError) in
+      try join(values, at: root, site)
+    }
+  }
+
+  private func join<Element: MPIElement>(
+    _ values: [Element], at root: Int, _ site: CallSite
+  ) throws(MPIError) -> [Element]? {
+    let counts = try allgather(values.count, file: site.file, line: site.line)
     let total = counts.reduce(0, +)
     let result = try newArray(count: rank == root ? total : 0) {
       (result: UnsafeMutableBufferPointer<Element>) throws(MPIError) in
@@ -309,12 +344,15 @@ extension Communicator {
   public func allgather<Element: MPIElement>(
     _ value: Element, file: StaticString = #fileID, line: UInt = #line
   ) throws(MPIError) -> [Element] {
-    try newArray(count: size) { (result: UnsafeMutableBufferPointer<Element>) throws(MPIError) in
-      var value = value
-      try check(
-        MPI_Allgather(
-          &value, 1, Element.datatype.handle, result.baseAddress, 1, Element.datatype.handle, handle),
-        "MPI_Allgather", CallSite(file, line))
+    let site = CallSite(file, line)
+    return try recorded(.allgather, of: Element.datatype, count: 1, site) { () throws(MPIError) in
+      try newArray(count: size) { (result: UnsafeMutableBufferPointer<Element>) throws(MPIError) in
+        var value = value
+        try check(
+          MPI_Allgather(
+            &value, 1, Element.datatype.handle, result.baseAddress, 1, Element.datatype.handle, handle),
+          "MPI_Allgather", site)
+      }
     }
   }
 
@@ -357,6 +395,10 @@ extension Communicator {
     _ parts: [[Element]], file: StaticString = #fileID, line: UInt = #line
   ) throws(MPIError) -> [[Element]] {
     let site = CallSite(file, line)
+    return try recorded(.alltoall, of: Element.datatype, site) { () throws(MPIError) in try exchange(parts, site) }
+  }
+
+  private func exchange<Element: MPIElement>(_ parts: [[Element]], _ site: CallSite) throws(MPIError) -> [[Element]] {
     let counts = parts.count == size ? parts.map(\.count) : Array(repeating: -1, count: size)
     let received = try newArray(count: size) { (received: UnsafeMutableBufferPointer<Int>) throws(MPIError) in
       try check(
@@ -369,7 +411,8 @@ extension Communicator {
         argument: "rank \(other) didn't give one array for each of \(size) ranks", "MPI_Alltoallv", rank: rank, site)
     }
     // Each rank may see another total, so the way is chosen by the greatest of all.
-    let greatest = try allgather(max(counts.reduce(0, +), received.reduce(0, +)), file: file, line: line).max()!
+    let greatest = try allgather(max(counts.reduce(0, +), received.reduce(0, +)), file: site.file, line: site.line)
+      .max()!
     let joined = try newArray(count: received.reduce(0, +)) {
       (result: UnsafeMutableBufferPointer<Element>) throws(MPIError) in
       try withBuffer(Array(parts.joined())) { (source) throws(MPIError) in

@@ -29,10 +29,13 @@ extension Communicator {
     let rawTag = try checkedTag(tag, "MPI_Send", site)
     var offset = 0
     for length in pieceLengths(values.count) {
-      try check(
-        MPI_Send(
-          values.baseAddress.map { $0 + offset }, Int32(length), Element.datatype.handle, Int32(destination), rawTag,
-          handle), "MPI_Send", site)
+      try waiting(.send, of: Element.datatype, count: values.count, peer: destination, tag: tag, site) {
+        () throws(MPIError) in
+        try check(
+          MPI_Send(
+            values.baseAddress.map { $0 + offset }, Int32(length), Element.datatype.handle, Int32(destination), rawTag,
+            handle), "MPI_Send", site)
+      }
       offset += length
     }
   }
@@ -66,10 +69,13 @@ extension Communicator {
     var status = MPI_Status()
     var offset = 0
     for length in pieceLengths(buffer.count) {
-      try check(
-        MPI_Recv(
-          buffer.baseAddress.map { $0 + offset }, Int32(length), Element.datatype.handle, rawSource, rawTag, handle,
-          &status), "MPI_Recv", site)
+      try waiting(.receive, of: Element.datatype, count: buffer.count, peer: source, tag: tag, site) {
+        () throws(MPIError) in
+        try check(
+          MPI_Recv(
+            buffer.baseAddress.map { $0 + offset }, Int32(length), Element.datatype.handle, rawSource, rawTag, handle,
+            &status), "MPI_Recv", site)
+      }
       // The pieces that follow are of the same message.
       (rawSource, rawTag) = (status.MPI_SOURCE, status.MPI_TAG)
       let received = Status(raw: status).count(of: Element.self)
@@ -100,7 +106,9 @@ extension Communicator {
     while true {
       var status = MPI_Status()
       var message: MPI_Message?
-      try check(MPI_Mprobe(rawSource, rawTag, handle, &message, &status), "MPI_Mprobe", site)
+      try waiting(.receive, of: Element.datatype, peer: source, tag: tag, site) { () throws(MPIError) in
+        try check(MPI_Mprobe(rawSource, rawTag, handle, &message, &status), "MPI_Mprobe", site)
+      }
       (rawSource, rawTag) = (status.MPI_SOURCE, status.MPI_TAG)
       guard let count = Status(raw: status).count(of: Element.self) else {
         throw MPIError(
@@ -108,9 +116,12 @@ extension Communicator {
           rank: rank, site)
       }
       let piece = try newArray(count: count) { (buffer: UnsafeMutableBufferPointer<Element>) throws(MPIError) in
-        try check(
-          MPI_Mrecv(buffer.baseAddress, Int32(count), Element.datatype.handle, &message, cmpi_status_ignore()),
-          "MPI_Mrecv", site)
+        try waiting(.receive, of: Element.datatype, count: count, peer: Int(status.MPI_SOURCE), tag: tag, site) {
+          () throws(MPIError) in
+          try check(
+            MPI_Mrecv(buffer.baseAddress, Int32(count), Element.datatype.handle, &message, cmpi_status_ignore()),
+            "MPI_Mrecv", site)
+        }
       }
       if result.isEmpty { result = piece } else { result += piece }
       if count < countLimit { return result }
@@ -139,7 +150,9 @@ extension Communicator {
     let site = CallSite(file, line)
     let (rawSource, rawTag) = try checkedOrigin(source, tag, "MPI_Probe", site)
     var status = MPI_Status()
-    try check(MPI_Probe(rawSource, rawTag, handle, &status), "MPI_Probe", site)
+    try waiting(.probe, peer: source, tag: tag, site) { () throws(MPIError) in
+      try check(MPI_Probe(rawSource, rawTag, handle, &status), "MPI_Probe", site)
+    }
     return Status(raw: status)
   }
 
@@ -213,7 +226,7 @@ extension Communicator {
       offset += length
     }
     return Request(
-      buffer: buffer, pending: pending, expected: isReceive ? pieces : [], function: function, rank: rank)
+      buffer: buffer, pending: pending, expected: isReceive ? pieces : [], function: function, communicator: self)
   }
 
   // MARK: Bytes, for algorithms of our own

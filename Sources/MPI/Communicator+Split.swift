@@ -21,7 +21,9 @@ extension Communicator {
         rank: rank, site)
     }
     var raw: MPI_Comm?
-    try check(MPI_Comm_split(handle, rawColor, rawKey, &raw), "MPI_Comm_split", site)
+    try recorded(.split, site) { () throws(MPIError) in
+      try check(MPI_Comm_split(handle, rawColor, rawKey, &raw), "MPI_Comm_split", site)
+    }
     return try made(raw, site)
   }
 
@@ -31,9 +33,11 @@ extension Communicator {
   public func splitByHost(file: StaticString = #fileID, line: UInt = #line) throws(MPIError) -> Communicator {
     let site = CallSite(file, line)
     var raw: MPI_Comm?
-    try check(
-      MPI_Comm_split_type(handle, Int32(MPI_COMM_TYPE_SHARED), Int32(rank), cmpi_info_null(), &raw),
-      "MPI_Comm_split_type", site)
+    try recorded(.splitByHost, site) { () throws(MPIError) in
+      try check(
+        MPI_Comm_split_type(handle, Int32(MPI_COMM_TYPE_SHARED), Int32(rank), cmpi_info_null(), &raw),
+        "MPI_Comm_split_type", site)
+    }
     return try made(raw, site)!
   }
 
@@ -43,7 +47,9 @@ extension Communicator {
   public func duplicate(file: StaticString = #fileID, line: UInt = #line) throws(MPIError) -> Communicator {
     let site = CallSite(file, line)
     var raw: MPI_Comm?
-    try check(MPI_Comm_dup(handle, &raw), "MPI_Comm_dup", site)
+    try recorded(.duplicate, site) { () throws(MPIError) in
+      try check(MPI_Comm_dup(handle, &raw), "MPI_Comm_dup", site)
+    }
     return try made(raw, site)!
   }
 
@@ -65,13 +71,20 @@ extension Communicator {
     defer { MPI_Group_free(&all) }
     try check(MPI_Group_incl(all, Int32(ranks.count), ranks.map(Int32.init), &some), "MPI_Group_incl", site)
     defer { MPI_Group_free(&some) }
-    try check(MPI_Comm_create(handle, some, &raw), "MPI_Comm_create", site)
+    try recorded(.subset, count: ranks.count, site) { () throws(MPIError) in
+      try check(MPI_Comm_create(handle, some, &raw), "MPI_Comm_create", site)
+    }
     return try made(raw, site)
   }
 
   private func made(_ raw: MPI_Comm?, _ site: CallSite) throws(MPIError) -> Communicator? {
-    guard let raw, raw != cmpi_comm_null() else { return nil }
+    guard let raw, raw != cmpi_comm_null() else {
+      skipChild()
+      return nil
+    }
     try check(MPI_Comm_set_errhandler(raw, cmpi_errors_return()), "MPI_Comm_set_errhandler", site)
-    return try Communicator(handle: raw, owned: true, site: site)
+    let made = try Communicator(handle: raw, owned: true, site: site)
+    try startLog(of: made)
+    return made
   }
 }

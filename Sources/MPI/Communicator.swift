@@ -18,6 +18,8 @@ public final class Communicator {
   /// What our collectives keep for this communicator between calls. One reference rather than a table of them: it is
   /// looked up in every call.
   package var attachment: (any CommunicatorAttachment)?
+  /// What this rank calls here; `nil` where nobody but us calls anything, and for a single rank.
+  @exclusivity(unchecked) package internal(set) var log: CallLog?
 
   /// - Parameter owned: whether ``free(file:line:)`` frees the handle.
   package init(handle: OpaquePointer, owned: Bool, site: CallSite) throws(MPIError) {
@@ -64,7 +66,11 @@ public final class Communicator {
     var raw: MPI_Comm? = handle
     try check(MPI_Comm_free(&raw), "MPI_Comm_free", CallSite(file, line))
     handle = cmpi_comm_null()
+    log = nil
   }
+
+  /// For a communicator that only our collectives use, whose calls are parts of other calls.
+  package func dropLog() { log = nil }
 
   package func releaseAttachment() {
     attachment?.release()

@@ -16,8 +16,12 @@ public struct MPIError: Error, CustomStringConvertible, Sendable {
   public let file: String
   /// The caller's line.
   public let line: Int
+  /// Whether the ranks called different things, or with different arguments. All of them throw it, each with its own
+  /// call site; the communicator can't be used any more.
+  public private(set) var isMismatch = false
 
   public var description: String {
+    if isMismatch { return message }
     let who = rank.map { " on rank \($0)" } ?? ""
     return "\(function) failed\(who), called at \(file):\(line): \(message) (class \(errorClass), code \(code))"
   }
@@ -33,7 +37,22 @@ package struct CallSite: Sendable {
   }
 }
 
-extension MPIError {
+extension MPIError: ExitCodeError {
+  /// The exit code of a job that ends because its ranks called different things: that of `EPROTO`.
+  public static let mismatchCode: Int32 = 71
+  /// The exit code of a job that ends because a rank has waited too long: that of `ETIMEDOUT`.
+  public static let deadlineCode: Int32 = 110
+
+  public var exitCode: Int32 { isMismatch ? Self.mismatchCode : 1 }
+
+  /// The ranks' calls differ.
+  init(mismatch message: String, _ function: String, rank: Int?, _ site: CallSite) {
+    self.init(
+      errorClass: Int(MPI_ERR_OTHER), code: Int(MPI_ERR_OTHER), message: message, function: function, rank: rank,
+      file: "\(site.file)", line: Int(site.line))
+    isMismatch = true
+  }
+
   /// Wrong arguments, found before MPI was called.
   package init(argument message: String, _ function: StaticString, rank: Int?, _ site: CallSite) {
     self.init(

@@ -16,18 +16,18 @@ public struct Request<Element: MPIElement>: ~Copyable {
   /// The lengths of the pieces that must arrive; empty where nothing is received.
   private let expected: [Int]
   private let function: StaticString
-  private let rank: Int
+  private let communicator: Communicator
 
   init(
     buffer: UnsafeMutableBufferPointer<Element>, pending: [MPI_Request?], expected: [Int], function: StaticString,
-    rank: Int
+    communicator: Communicator
   ) {
     self.buffer = buffer
     self.pending = pending
     self.statuses = Array(repeating: MPI_Status(), count: pending.count)
     self.expected = expected
     self.function = function
-    self.rank = rank
+    self.communicator = communicator
   }
 
   /// Whether the transfer is complete, be it with an error; never blocks. The request must still be waited for.
@@ -50,7 +50,11 @@ public struct Request<Element: MPIElement>: ~Copyable {
   @discardableResult
   public consuming func wait(file: StaticString = #fileID, line: UInt = #line) throws(MPIError) -> [Element] {
     let site = CallSite(file, line)
-    _ = complete { MPI_Wait($0, $1) }
+    let communicator = communicator
+    try communicator.waiting(.wait, of: Element.datatype, count: buffer.count, site) { () throws(MPIError) in
+      _ = complete { MPI_Wait($0, $1) }
+    }
+    let rank = communicator.rank
     try checkCode(code, function, rank, site)
     for (status, length) in zip(statuses, expected) where Status(raw: status).count(of: Element.self) != length {
       throw MPIError(
@@ -77,7 +81,8 @@ public struct Request<Element: MPIElement>: ~Copyable {
     if completed == pending.count { return buffer.deallocate() }
     // MPI may still write here: the memory is given up rather than freed under its feet.
     printError(
-      "warning: rank \(rank) dropped a request of \(function) without wait(): \(buffer.count) elements stay allocated")
+      "warning: rank \(communicator.rank) dropped a request of \(function) without wait(): \(buffer.count) elements stay allocated"
+    )
   }
 }
 

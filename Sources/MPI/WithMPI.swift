@@ -13,16 +13,21 @@ import Glibc
 ///
 /// - Parameters:
 ///   - threadLevel: which threads will call MPI. Gradients that travel while others are computed need `.serialized`.
+///   - timeout: how long any call may wait for other ranks; when it is over, the ranks that wait say for whom, and the
+///     job ends with code 110. Zero for no limit; `nil` for what `RINGTRAIN_TIMEOUT` says in seconds, or else 300 s.
+///   - checksEverything: whether the ranks compare each collective call before it is made also where that takes
+///     messages; `nil` for whether `RINGTRAIN_CHECK` is 1. Rank 0's settings hold for all.
 ///   - body: the program. `world` is valid until it returns.
 /// - Returns: what `body` returns.
 /// - Throws: `MPIError` when MPI can't be started, gives less than `threadLevel`, or has already been ended.
 ///
 /// The corresponding C functions are `MPI_Init_thread`, `MPI_Finalize` and, on an error, `MPI_Abort`.
 public func withMPI<Result>(
-  threadLevel: ThreadLevel = .serialized, file: StaticString = #fileID, line: UInt = #line,
-  _ body: (Communicator) throws -> Result
+  threadLevel: ThreadLevel = .serialized, timeout: Duration? = nil, checksEverything: Bool? = nil,
+  file: StaticString = #fileID, line: UInt = #line, _ body: (Communicator) throws -> Result
 ) throws(MPIError) -> Result {
   let site = CallSite(file, line)
+  let deadline = try seconds(timeout, site)
   var isInitialized: Int32 = 0
   try checkCode(MPI_Initialized(&isInitialized), "MPI_Initialized", nil, site)
   var isFinalized: Int32 = 0
@@ -33,6 +38,8 @@ public func withMPI<Result>(
   let isOutermost = isInitialized == 0
   if isOutermost {
     yieldWhenOversubscribed()
+    // Of ranks that end after another's error; ours has been said by then.
+    setenv("OMPI_MCA_btl_base_warn_peer_error", "0", 0)
     var provided: Int32 = 0
     try checkCode(MPI_Init_thread(nil, nil, threadLevel.constant, &provided), "MPI_Init_thread", nil, site)
     if ThreadLevel(constant: provided) < threadLevel {
@@ -47,16 +54,41 @@ public func withMPI<Result>(
     MPI_Comm_set_errhandler(cmpi_comm_world(), cmpi_errors_return()), "MPI_Comm_set_errhandler", nil, site)
   let world = try Communicator(handle: cmpi_comm_world(), owned: false, site: site)
   if isOutermost { warnWhenUnexpectedlyAlone(world) }
+  if isOutermost, world.size > 1 {
+    try Watchdog.start(
+      over: world, deadline: deadline,
+      checksEverything: checksEverything ?? (getenv("RINGTRAIN_CHECK").map { String(cString: $0) } == "1"))
+  }
+  world.startLog()
 
-  let result: Result
   do {
-    result = try body(world)
+    let result = try body(world)
+    if isOutermost {
+      Watchdog.current?.board.setStatus(.left)
+      // Whoever gets here while others are in another call hears of it; and is waited for no longer than for any call.
+      try world.recorded(.finalize, site) { () throws(MPIError) in
+        world.releaseAttachment()
+        try checkCode(MPI_Finalize(), "MPI_Finalize", world.rank, site)
+      }
+      Watchdog.current?.stop()
+    } else {
+      world.releaseAttachment()
+    }
+    return result
   } catch {
     endJob(of: world, because: error)
   }
-  world.releaseAttachment()
-  if isOutermost { try checkCode(MPI_Finalize(), "MPI_Finalize", world.rank, site) }
-  return result
+}
+
+/// How long calls may wait; 0 for ever.
+private func seconds(_ timeout: Duration?, _ site: CallSite) throws(MPIError) -> Double {
+  if let timeout { return timeout / .seconds(1) }
+  guard let text = getenv("RINGTRAIN_TIMEOUT").map({ String(cString: $0) }) else { return 300 }
+  guard let seconds = Double(text), seconds >= 0, seconds < 1e9 else {
+    throw MPIError(
+      argument: "RINGTRAIN_TIMEOUT is \(text.prefix(40)), not a number of seconds", "withMPI", rank: nil, site)
+  }
+  return seconds
 }
 
 /// An error that every rank of the communicator throws in the same call, so that all know of it and none waits for
@@ -72,20 +104,38 @@ public protocol ExitCodeError: Error {
 private func endJob(of world: Communicator, because error: any Error) -> Never {
   let code = (error as? any ExitCodeError)?.exitCode ?? 1
   let isShared = error is any CollectiveError
-  if !isShared || world.isRoot {
-    let who = isShared || world.size == 1 ? "" : "rank \(world.rank) on \(world.hostName): "
+  let isMismatch = (error as? MPIError)?.isMismatch ?? false
+  Watchdog.current?.board.setStatus(.failed)
+  // What all ranks know the root says for all, unless it isn't among them; what those of a host know, one of them.
+  if isShared, !world.isRoot { sleep(2) }
+  if isMismatch || isShared ? Watchdog.current?.board.speaksFirst() ?? true : true {
+    let who = isShared || isMismatch || world.size == 1 ? "" : "rank \(world.rank) on \(world.hostName): "
     fflush(nil)
     printError("error: \(who)\(error)")
   }
-  if isShared || world.size == 1 {
-    // Nobody waits for anybody: a quiet end.
+  Watchdog.current?.stop()
+  if world.size == 1 {
     MPI_Finalize()
     exit(code)
   }
   // The launcher kills the others as soon as it hears of the abort: let it read the message first.
   usleep(100_000)
-  MPI_Abort(cmpi_comm_world(), code)
-  exit(code)
+  endJob(code: code)
+}
+
+/// Ends all ranks at once; from any thread.
+func endJob(code: Int32) -> Never {
+  // In case the launcher doesn't answer.
+  signal(SIGALRM, SIG_DFL)
+  alarm(2)
+  // What `MPI_Abort` comes down to, without the lines that it has the launcher print behind ours.
+  typealias Abort = @convention(c) (Int32, UnsafePointer<CChar>?, UnsafeMutableRawPointer?, Int) -> Int32
+  if let library = dlopen("libpmix.so.2", RTLD_NOW | RTLD_NOLOAD), let abort = dlsym(library, "PMIx_Abort") {
+    _ = unsafeBitCast(abort, to: Abort.self)(code, "", nil, 0)
+  } else {
+    MPI_Abort(cmpi_comm_world(), code)
+  }
+  _exit(code)
 }
 
 /// With more ranks than cores a rank that spins keeps the one it waits for off the core. mpirun sets this itself only

@@ -74,6 +74,8 @@ struct BenchAllreduce: ParsableCommand {
   @Flag(help: "One JSON object a line instead of a table.")
   var json = false
 
+  @OptionGroup(title: "Guards") var guarding: GuardOptions
+
   func validate() throws {
     try require(maximum.bytes >= minimum.bytes, "-e is \(maximum), less than -b, which is \(minimum)")
     try require(maximum.bytes >= element.size, "-e is \(maximum); one \(element.rawValue) has \(element.size) bytes")
@@ -89,7 +91,7 @@ struct BenchAllreduce: ParsableCommand {
   }
 
   func run() throws {
-    try withMPI { world in
+    try withMPI(timeout: guarding.deadline, checksEverything: guarding.checksEverything) { world in
       try world.requireSameArguments()
       let sweep = AllreduceSweep(
         smallest: max(minimum.bytes, element.size), largest: maximum.bytes, factor: factor, iterations: iterations,

@@ -16,8 +16,10 @@ struct Evaluate: ParsableCommand {
 
   @OptionGroup(title: "Output") var output: OutputOptions
 
+  @OptionGroup(title: "Guards") var guarding: GuardOptions
+
   func run() throws {
-    try withMPI { world in
+    try withMPI(timeout: guarding.deadline, checksEverything: guarding.checksEverything) { world in
       try world.requireSameArguments()
       // The file says in which type of number it was trained; the other one would give other roundings.
       var isDouble = try world.agree {

@@ -259,6 +259,8 @@ struct Train: ParsableCommand {
   /// Steps of sgd are noisy, and settle as they get smaller; those of gd have no noise.
   var scheduleKind: ScheduleKind { schedule ?? (trainer == .sgd ? .cosine : .constant) }
 
+  @OptionGroup(title: "Guards") var guarding: GuardOptions
+
   func validate() throws {
     func requireAtLeastOne(_ value: Int?, _ flag: String) throws {
       try require(value ?? 1 >= 1, "--\(flag) is \(value ?? 1); it must be at least 1")
@@ -332,7 +334,7 @@ struct Train: ParsableCommand {
   }
 
   func run() throws {
-    try withMPI { world in
+    try withMPI(timeout: guarding.deadline, checksEverything: guarding.checksEverything) { world in
       try world.requireSameArguments()
       switch precision {
       case .f32: try TrainingRun<Float>(self, over: world).run()

@@ -3,9 +3,12 @@
 //
 //   mpirun -np 3 multirank-suite [GROUP …]
 //   mpirun -np 3 multirank-suite end NAME [RANK]    see EndCases.swift
+//   mpirun -np 3 multirank-suite stuck NAME RANK [HOW]    see GuardCases.swift
 //   mpirun -np 2 multirank-suite soak SMALL LARGE   see Soak.swift
 
+import Glibc
 import MPI
+import Measurement
 
 let groups =
   pointToPointCases + collectiveCases + splitCases + errorCases + interferenceCases + allreduceCases + sharedCases
@@ -14,12 +17,20 @@ let groups =
 let wanted = CommandLine.arguments.dropFirst()
 if wanted.first == "end" {
   try runEnd(CommandLine.arguments[2], rank: Int(CommandLine.arguments.dropFirst(3).first ?? "0")!)
+} else if wanted.first == "stuck" {
+  let arguments = Array(CommandLine.arguments.dropFirst(2))
+  try runStuck(arguments[0], culprit: Int(arguments[1])!, how: arguments.count > 2 ? arguments[2] : "allreduce")
 } else if wanted.first == "soak" {
   let numbers = wanted.dropFirst().map { Int($0)! }
   try withMPI { world in try soak(world, small: numbers[0], large: numbers[1]) }
 } else {
   try withMPI { world in
-    for suite in groups where wanted.isEmpty || wanted.contains(suite.group) { try suite.run(over: world) }
+    // Between hosts calls are compared only if that is asked for.
+    let isChecked = try world.hostCount() == 1 || getenv("RINGTRAIN_CHECK") != nil
+    for suite in groups + (isChecked ? mismatchCases : []) where wanted.isEmpty || wanted.contains(suite.group) {
+      try suite.run(over: world)
+    }
+    for suite in nativeMismatchCases where wanted.contains(suite.group) { try suite.run(over: world) }
     if world.isRoot { print("multirank-suite: \(Recorder.passed) passed, \(Recorder.failed) failed") }
     if Recorder.failed > 0 { throw SuiteFailed() }
   }

@@ -7,7 +7,8 @@ import MPI
 /// exchanged, all in memory that they share.
 ///
 /// Every counter only grows. A rank writes its own, the others read it; the ranks call the same collectives in the same
-/// order, so each knows the values to expect.
+/// order, so each knows the values to expect. Beside the counter on which a call's first wait is lies the signature of
+/// the call, in the same cache line: that they do call the same costs one comparison.
 final class HostGroup {
   /// Number of ranks.
   let size: Int
@@ -15,6 +16,9 @@ final class HostGroup {
   let index: Int
   let waiting: Waiting
   private let memory: SharedMemory
+  private let log: CallLog
+  /// Of the present call.
+  private let signature: UnsafePointer<UInt64>
 
   /// What is combined and copied on in one go, in bytes: it stays in the first-level cache.
   static let cacheBlock = 16 << 10
@@ -27,13 +31,16 @@ final class HostGroup {
 
   /// Where the parts of a rank's region start.
   private enum Offset {
-    static let barrier = 0
+    /// Each a cache line: a counter, then the signature of the call that last began with it.
     static let deposited = 64
     static let reduced = 128
-    /// Two small slots: a counter, then the elements, from the same cache line on. Half a page off, since buffers often
+    /// Two, used in turn: a rank may be in the next barrier while others still look at its signature of this one.
+    static let (evenBarrier, oddBarrier) = (0, 192)
+    /// Two small slots: a counter and a signature, then the elements, from the same cache line on. Half a page off, since buffers often
     /// start at one: a load right behind a store to the same place of another page waits for it.
     static let small = 4096 + 2048
     static let smallStride = 8192
+    static let elements = 16
     /// One for each parity; in each a share for every rank that reduces it.
     static let slots = small + 2 * smallStride + 2048
     static let end = slots + 2 * HostGroup.slotBytes
@@ -47,16 +54,18 @@ final class HostGroup {
   private var lastBroadcast: UInt64 = 0
 
   /// - Returns: `nil`, on every rank, where they can't share memory.
-  static func make(over host: Communicator, waiting: Waiting) throws(MPIError) -> HostGroup? {
+  static func make(over host: Communicator, waiting: Waiting, log: CallLog) throws(MPIError) -> HostGroup? {
     guard let memory = try SharedMemory.shared(byteCount: host.size * Offset.end, over: host) else { return nil }
-    return HostGroup(host, memory, waiting)
+    return HostGroup(host, memory, waiting, log)
   }
 
-  private init(_ host: Communicator, _ memory: SharedMemory, _ waiting: Waiting) {
+  private init(_ host: Communicator, _ memory: SharedMemory, _ waiting: Waiting, _ log: CallLog) {
     size = host.size
     index = host.rank
     self.memory = memory
     self.waiting = waiting
+    self.log = log
+    signature = log.signatureAddress
     // With more ranks than cores a second wait costs more than reading everything from everybody.
     smallLimit = waiting.isOversubscribed ? 2048 : 512
   }
@@ -69,13 +78,33 @@ final class HostGroup {
     UnsafeAtomic(at: (region(rank) + offset).assumingMemoryBound(to: UnsafeAtomic<UInt64>.Storage.self))
   }
 
+  /// Announces this rank at the beginning of a call.
+  @inline(__always)
+  private func arrive(_ offset: Int, _ value: UInt64) {
+    (region(index) + (offset + 8)).storeBytes(of: signature.pointee, as: UInt64.self)
+    counter(index, offset).store(value, ordering: .releasing)
+  }
+
+  /// Waits for another rank at the beginning of a call, which must be the same there.
+  @inline(__always)
+  private func meet(_ rank: Int, _ offset: Int, _ value: UInt64, _ site: CallSite) throws(MPIError) {
+    try waiting.wait(for: counter(rank, offset), toReach: value, site)
+    if (region(rank) + (offset + 8)).load(as: UInt64.self) != signature.pointee { try log.mismatch(site) }
+  }
+
+  @inline(__always)
+  private func meetAll(_ offset: Int, _ value: UInt64, _ site: CallSite) throws(MPIError) {
+    for rank in 0..<size where rank != index { try meet(rank, offset, value, site) }
+  }
+
   // MARK: Barrier
 
   /// Returns when every rank of the host has called it; what they wrote before is visible.
   func barrier(_ site: CallSite) throws(MPIError) {
     barriers += 1
-    counter(index, Offset.barrier).store(barriers, ordering: .releasing)
-    try waitForAll(Offset.barrier, toReach: barriers, site)
+    let offset = barriers.isMultiple(of: 2) ? Offset.evenBarrier : Offset.oddBarrier
+    arrive(offset, barriers)
+    try meetAll(offset, barriers, site)
   }
 
   // MARK: Ordinary memory
@@ -90,12 +119,10 @@ final class HostGroup {
     smalls += 1
     let slot = Offset.small + Int(smalls & 1) * Offset.smallStride
     let byteCount = count * elementSize
-    func elements(_ rank: Int) -> UnsafeMutableRawPointer { region(rank) + (slot + 8) }
+    func elements(_ rank: Int) -> UnsafeMutableRawPointer { region(rank) + (slot + Offset.elements) }
     elements(index).copyMemory(from: buffer, byteCount: byteCount)
-    counter(index, slot).store(smalls, ordering: .releasing)
-    for rank in 0..<size where rank != index {
-      try waiting.wait(for: counter(rank, slot), toReach: smalls, site)
-    }
+    arrive(slot, smalls)
+    try meetAll(slot, smalls, site)
     // In the order of the ranks everywhere: the same bits on all.
     kernel.combineInto(buffer, elements(0), elements(1), count)
     for rank in 2..<max(size, 2) { kernel.combine(buffer, elements(rank), count) }
@@ -147,7 +174,11 @@ final class HostGroup {
             from: source + part.lowerBound * elementSize, byteCount: part.count * elementSize)
         }
       }
-      counter(index, Offset.deposited).store(first + UInt64(block), ordering: .releasing)
+      if block == 0 {
+        arrive(Offset.deposited, first)
+      } else {
+        counter(index, Offset.deposited).store(first + UInt64(block), ordering: .releasing)
+      }
     }
 
     guard blockCount > 0 else { return }
@@ -156,7 +187,11 @@ final class HostGroup {
     for block in 0..<blockCount {
       if block + 1 < blockCount { deposit(block + 1) }
       try meanwhile()
-      try waitForAll(Offset.deposited, toReach: first + UInt64(block), site)
+      if block == 0 {
+        try meetAll(Offset.deposited, first, site)
+      } else {
+        try waitForAll(Offset.deposited, toReach: first + UInt64(block), site)
+      }
       let length = part(index, block).count
       for start in stride(from: 0, to: length, by: piece) {
         let (skipped, length) = (start * elementSize, min(piece, length - start))
@@ -194,9 +229,17 @@ final class HostGroup {
       if index == root {
         if block >= 2 { try waitForAll(Offset.deposited, toReach: first + UInt64(block - 2), site) }
         slot(block).copyMemory(from: buffer + offset, byteCount: count)
-        counter(root, Offset.reduced).store(first + UInt64(block), ordering: .releasing)
+        if block == 0 {
+          arrive(Offset.reduced, first)
+        } else {
+          counter(root, Offset.reduced).store(first + UInt64(block), ordering: .releasing)
+        }
       } else {
-        try waiting.wait(for: counter(root, Offset.reduced), toReach: first + UInt64(block), site)
+        if block == 0 {
+          try meet(root, Offset.reduced, first, site)
+        } else {
+          try waiting.wait(for: counter(root, Offset.reduced), toReach: first + UInt64(block), site)
+        }
         if size == 2 {
           rt_take_copy(buffer + offset, slot(block), Int64(count), 0, nil, nil)
         } else {

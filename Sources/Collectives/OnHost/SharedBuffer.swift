@@ -25,12 +25,15 @@ public final class SharedBuffer<Element: MPIElement> {
     // Every rank's own pages, so that they lie in memory near its core; and a few cache lines more from rank to rank,
     // since the same place of many pages would crowd one set of the first-level cache.
     let stride = (max(count, 1) * MemoryLayout<Element>.stride + 4095) & ~4095 + 5 * 64
-    let context = communicator.size > 1 ? try CollectiveContext.of(communicator) : nil
-    if let context, context.group != nil {
-      memory = try SharedMemory.shared(byteCount: context.local.size * stride, over: context.local)
-    } else {
-      memory = nil
+    let site = CallSite(file, line)
+    let (context, memory) = try communicator.recorded(.sharedBuffer, of: Element.datatype, count: count, site) {
+      () throws(MPIError) -> (CollectiveContext?, SharedMemory?) in
+      guard communicator.size > 1 else { return (nil, nil) }
+      let context = try CollectiveContext.of(communicator)
+      guard context.group != nil else { return (context, nil) }
+      return (context, try SharedMemory.shared(byteCount: context.local.size * stride, over: context.local))
     }
+    self.memory = memory
     if let memory, let context {
       peers = .allocate(capacity: context.local.size)
       for rank in 0..<context.local.size { peers.initializeElement(at: rank, to: memory.base + rank * stride) }

@@ -12,12 +12,15 @@ struct Waiting {
   /// MPI's messages move on only inside of MPI calls: a peer may be stuck in one that needs this rank's help before it
   /// can come.
   private let channel: Communicator
+  /// Knows what the ranks that don't come are doing instead.
+  private let log: CallLog
 
-  init(ranksOnHost: Int, channel: Communicator) {
+  init(ranksOnHost: Int, channel: Communicator, log: CallLog) {
     let cores = sysconf(Int32(_SC_NPROCESSORS_ONLN))
     isOversubscribed = ranksOnHost > cores
     spins = isOversubscribed ? 30 : 400
     self.channel = channel
+    self.log = log
   }
 
   /// Returns when the counter has reached `value`.
@@ -38,6 +41,7 @@ struct Waiting {
       rounds += 1
       // Looking for messages is a hundred times as long as a look at the counter.
       if rounds % 8 == 0 { try channel.makeProgress(site) }
+      if rounds % 256 == 0 { try log.compare(site) }
       if rounds < 20_000 { sched_yield() } else { usleep(50) }
     }
   }

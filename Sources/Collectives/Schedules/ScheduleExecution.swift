@@ -6,6 +6,10 @@ import MPI
 /// field by field.
 struct ScheduleExecutor: ~Copyable {
   private let communicator: Communicator
+  private let log: CallLog
+  /// The messages of a call carry a part of its signature: those of another are never taken for them.
+  private var tag: Int32 = 0
+  private var polls = 0
   private var scratch = UnsafeMutableRawBufferPointer(start: nil, count: 0)
   /// Receives and sends under way, oldest first, as rings.
   private var receiving = [PendingTransfer](repeating: PendingTransfer(), count: window)
@@ -15,8 +19,9 @@ struct ScheduleExecutor: ~Copyable {
   private static let window = 4
 
   /// - Parameter communicator: used for nothing else; the caller frees it.
-  init(_ communicator: Communicator) {
+  init(_ communicator: Communicator, _ log: CallLog) {
     self.communicator = communicator
+    self.log = log
   }
 
   deinit { scratch.deallocate() }
@@ -61,6 +66,8 @@ struct ScheduleExecutor: ~Copyable {
     self.wire = wire
     (posted, received, started, sent) = (0, 0, 0, 0)
     hasArrived = false
+    tag = communicator.tag(of: log.signatureAddress.pointee)
+    polls = 0
     // Slots for what arrives; with a wire format also for what leaves, and one for the elements unpacked.
     let isPacked = wire.elementSize != nil
     let longest = isPacked ? schedule.longest : schedule.longestCombined
@@ -85,6 +92,8 @@ struct ScheduleExecutor: ~Copyable {
     let window = Self.window
     let isPacked = wire.elementSize != nil
     let sentSize = wire.elementSize ?? elementSize
+    polls &+= 1
+    if polls % 4096 == 0 { try log.compare(site) }
     while posted < schedule.receives.count, posted - received < window {
       let next = schedule.receives[posted]
       let isDirect = next.action == .replace && !isPacked
@@ -92,7 +101,7 @@ struct ScheduleExecutor: ~Copyable {
       let place =
         isDirect ? buffer + next.range.lowerBound * elementSize : scratch.baseAddress! + (posted % window) * slotSize
       receiving[posted % window] = try communicator.startReceive(
-        place, count: next.range.count * sentSize, from: ranks[next.peer], tag: 0, site)
+        place, count: next.range.count * sentSize, from: ranks[next.peer], tag: tag, site)
       posted += 1
     }
     while started < limit.sends, started - sent < window, received >= schedule.sends[started].receivesBefore {
@@ -105,7 +114,7 @@ struct ScheduleExecutor: ~Copyable {
         place = packed
       }
       sending[started % window] = try communicator.startSend(
-        place, count: next.range.count * sentSize, to: ranks[next.peer], tag: 0, site)
+        place, count: next.range.count * sentSize, to: ranks[next.peer], tag: tag, site)
       started += 1
     }
     if received < min(posted, limit.receives) {
