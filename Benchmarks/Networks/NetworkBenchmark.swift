@@ -1,4 +1,5 @@
 public import ArgumentParser
+import Foundation
 public import Networks
 public import RingTrain
 
@@ -52,6 +53,8 @@ extension WireFormat: ExpressibleByArgument {}
   @Option(help: "Samples of a rank in a step; each network's own by default.") var batch: Int?
   @Option(help: "Whether gradients travel while others are computed.") var overlap = GradientExchange.Overlap.automatic
   @Option(help: "How gradients travel between hosts.") var wire = WireFormat.full
+  @Option(help: "How gradients are compressed: none, fp16, bf16, top-k:FRACTION or power-sgd:RANK.")
+  var compress = "none"
   @Option(help: "What products are computed in.") var computing = ComputingType.float
   @Option(help: "How long to measure each, in seconds.") var seconds = 3.0
   @Flag(help: "Exchanges as much as the network's gradient, and computes nothing.") var exchangeOnly = false
@@ -80,10 +83,13 @@ extension WireFormat: ExpressibleByArgument {}
     let shard = try Shard(Dataset(featureCount: 784, features: features, targets: targets), over: world)
     var trainer = try StochasticTrainer(
       subject.network(computing), optimizer: SGD(learningRate: 0.01), batchSize: batch * world.size, over: world,
-      exchange: GradientExchange(wire: wire, overlap: overlap))
+      exchange: GradientExchange(
+        wire: wire, overlap: overlap, compression: GradientExchange.compression(named: compress, of: Float.self)))
     _ = try trainer.runEpoch(on: shard)
     var reports: [TrainingReport] = []
+    let sentBefore = sentBytes()
     try whileTime(remains: world) { reports.append(try trainer.runEpoch(on: shard)) }
+    let sent = sentBytes() - sentBefore
     guard world.isRoot, speaks else { return }
     func median(_ value: (TrainingReport) -> Double) -> Double { SampleStatistics(reports.map(value)).median }
     let steps = Double(reports[0].steps)
@@ -91,8 +97,20 @@ extension WireFormat: ExpressibleByArgument {}
       "{\"model\":\"\(subject.rawValue)\",\"ranks\":\(world.size),\"batch\":\(batch),"
         + "\"samples_per_second\":\(Int(median(\.samplesPerSecond))),\"step_ms\":\(median { $0.seconds / steps * 1e3 }),"
         + "\"exchange_ms\":\(median { ($0.communication.median + $0.waiting.median) / steps * 1e3 }),"
+        + "\"sent_kib\":\(sent / reports.count / reports[0].steps / 1024),"
         + "\"hidden_ms\":\(median { $0.hidden.median / steps * 1e3 }),"
         + "\"peak_mib\":\(reports.last!.peakMemory >> 20)}")
+  }
+
+  /// Bytes that this host has sent to others so far, whoever sent them.
+  private func sentBytes() -> Int {
+    guard let table = try? String(contentsOfFile: "/proc/self/net/dev", encoding: .utf8) else { return 0 }
+    return table.split(separator: "\n").reduce(0) { sum, line in
+      let parts = line.split(separator: ":")
+      guard parts.count == 2, parts[0].filter({ $0 != " " }) != "lo" else { return sum }
+      // After the name eight columns of what was received.
+      return sum + (Int(parts[1].split(separator: " ").dropFirst(8).first ?? "") ?? 0)
+    }
   }
 
   private func exchange(_ subject: Subject, over world: Communicator) throws {
