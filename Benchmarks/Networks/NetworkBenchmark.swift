@@ -101,7 +101,7 @@ extension WireFormat: ExpressibleByArgument {}
       "{\"model\":\"\(subject.rawValue)\",\"ranks\":\(world.size),\"batch\":\(batch),"
         + "\"samples_per_second\":\(Int(median(\.samplesPerSecond))),\"step_ms\":\(median { $0.seconds / steps * 1e3 }),"
         + "\"exchange_ms\":\(median { ($0.communication.median + $0.waiting.median) / steps * 1e3 }),"
-        + "\"sent_kib\":\(sent / reports.count / reports[0].steps >> 10),"
+        + "\"sent_kib\":\(sent / reports.count / reports[0].steps / 1024),"
         + "\"hidden_ms\":\(median { $0.hidden.median / steps * 1e3 }),"
         + "\"growth_mib\":\(mebibytes(reports.last!.peakMemory - before)),\"needed_mib\":\(mebibytes(needed)),"
         + "\"peak_mib\":\(reports.last!.peakMemory >> 20)}")

@@ -118,21 +118,13 @@ let compressionCases: [Case] = [
       targets.append(row[0] + row[1] > 0.5 ? 2 : row[2] * row[3] > 0 ? 1 : 0)
     }
     let shard = try Shard(Dataset(featureCount: 12, features: features, targets: targets), over: world)
-    func loss(_ compression: (any GradientCompression)?) throws -> Double {
-      var trainer = try StochasticTrainer(
-        Sequential(input: [12]) {
-          Dense(40); ReLU(); BatchNorm(); Dense(3)
-        }, optimizer: Adam(learningRate: 0.01), batchSize: 32, over: world,
-        exchange: GradientExchange(compression: compression))
-      return try trainer.fit(on: shard, epochs: 25)!.loss
-    }
-    let plain = try loss(nil)
+    let plain = try networkLoss(with: nil, on: shard, over: world)
     var all: [any GradientCompression] = [SignCompression()]
     for name in ["fp16", "bf16", "top-k:0.1", "power-sgd:2"] {
       all.append(try GradientExchange.compression(named: name, of: Float.self)!)
     }
     for compression in all {
-      let found = try loss(compression)
+      let found = try networkLoss(with: compression, on: shard, over: world)
       expect(found < max(2 * plain, 0.4), "\(compression): the loss is \(found), uncompressed \(plain)")
     }
   },
@@ -289,4 +281,15 @@ private func trained(
   let first = try trainer.runEpoch(on: shard).loss
   let last = try trainer.fit(on: shard, epochs: 60)!.loss
   return (first, last, trainer.parameters)
+}
+
+private func networkLoss(
+  with compression: (any GradientCompression)?, on shard: Shard<Float>, over world: Communicator
+) throws -> Double {
+  var trainer = try StochasticTrainer(
+    Sequential(input: [12]) {
+      Dense(40); ReLU(); BatchNorm(); Dense(3)
+    }, optimizer: Adam(learningRate: 0.01), batchSize: 32, over: world,
+    exchange: GradientExchange(compression: compression))
+  return try trainer.fit(on: shard, epochs: 25)!.loss
 }
