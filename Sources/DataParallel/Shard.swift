@@ -142,7 +142,7 @@ public struct Shard<Scalar: TrainingScalar & MPIElement> {
   func withBatch<Result>(
     _ order: UnsafeBufferPointer<Int32>? = nil, _ body: (Batch<Scalar>) throws -> Result
   ) rethrows -> Result {
-    try dataset.features.withUnsafeBufferPointer { features in
+    try dataset.withFeatures { features in
       try dataset.targets.withUnsafeBufferPointer { targets in
         try withOptionalPointer(dataset.sampleWeights) { weights in
           try body(

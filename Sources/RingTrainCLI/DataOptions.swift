@@ -100,6 +100,13 @@ struct DataOptions: ParsableArguments {
   @Option(help: "Who reads a file: each rank its own part, or rank 0 all of it, dealing it out to the others.")
   var read: ShardReading = .ownPart
 
+  @Flag(
+    help: """
+      Keeps the features of an NPY or IDX file in a temporary file that is mapped, as those that memory can't hold are in \
+      any case.
+      """)
+  var mapRows = false
+
   /// The rows of one half of the set; all of them of a set that isn't in two halves.
   func shard<Scalar>(_ half: DataSource.Half, over world: Communicator, featureCount: Int? = nil) throws
     -> Shard<Scalar>
@@ -113,7 +120,8 @@ struct DataOptions: ParsableArguments {
         read == .ownPart || world.isRoot ? try (half == .train ? FashionMNIST.train : .test).files() : nil
       }
       return try Shard(
-        DataFile(files?.images ?? "", format: .idx, targetPath: files?.labels), over: world, reading: read,
+        DataFile(files?.images ?? "", format: .idx, targetPath: files?.labels, mapsRows: mapRows), over: world,
+        reading: read,
         featureCount: featureCount)
     case .makeRegression(let problem):
       return try Shard(problem.dataset(part), over: world)
@@ -147,6 +155,7 @@ struct DataOptions: ParsableArguments {
   /// How a file is read, by the same rules as `--data`.
   func file(_ path: String, labels: String? = nil) -> DataFile {
     DataFile(
-      path, format: format, target: target.map(TargetColumn.init(parsing:)), header: header, targetPath: labels)
+      path, format: format, target: target.map(TargetColumn.init(parsing:)), header: header, targetPath: labels,
+      mapsRows: mapRows)
   }
 }

@@ -23,11 +23,14 @@ public struct DataFile: Sendable {
   public var targetPath: String?
   /// What the first feature is called in a libsvm file: 1, or 0 in files that count from zero.
   public var firstIndex: Int
+  /// Whether the features of an NPY or IDX file are put into a temporary file that is mapped, even if memory could hold
+  /// them. Those that it can't hold are in any case, unless the file is compressed.
+  public var mapsRows: Bool
 
   /// Describes a file; nothing is read yet.
   public init(
     _ path: String, format: DataFormat? = nil, target: TargetColumn? = nil, header: Bool? = nil,
-    targetPath: String? = nil, firstIndex: Int = 1
+    targetPath: String? = nil, firstIndex: Int = 1, mapsRows: Bool = false
   ) {
     self.path = path
     self.format = format
@@ -35,6 +38,7 @@ public struct DataFile: Sendable {
     self.header = header
     self.targetPath = targetPath
     self.firstIndex = firstIndex
+    self.mapsRows = mapsRows
   }
 
   /// Reads the rows of one part.

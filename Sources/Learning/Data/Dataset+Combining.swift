@@ -3,7 +3,7 @@ extension Dataset {
   init(featureCount: Int, checked features: [Scalar], _ targets: [Scalar]) {
     assert(features.count == targets.count * featureCount)
     self.featureCount = featureCount
-    self.features = features
+    storage = FeatureStorage(features)
     self.targets = targets
     sampleWeights = nil
   }
@@ -21,6 +21,7 @@ extension Dataset {
       throw ConfigurationError(
         "\(count) rows of \(newCount) features need more memory than there is here: read the file in more parts")
     }
+    let features = features
     var wider = [Scalar](repeating: 0, count: count * newCount)
     for row in 0..<count {
       for column in 0..<featureCount { wider[row * newCount + column] = features[row * featureCount + column] }

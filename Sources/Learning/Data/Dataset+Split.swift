@@ -53,7 +53,7 @@ extension Dataset {
     let features = [Scalar](unsafeUninitializedCapacity: kept.count * featureCount) { copy, copyCount in
       copyCount = kept.count * featureCount
       guard copyCount > 0 else { return }
-      self.features.withUnsafeBufferPointer { features in
+      storage.withUnsafeBufferPointer { features in
         for (index, row) in kept.enumerated() {
           (copy.baseAddress! + index * featureCount).initialize(
             from: features.baseAddress! + row * featureCount, count: featureCount)

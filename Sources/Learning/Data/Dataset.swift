@@ -4,12 +4,29 @@ public import Kernels
 public struct Dataset<Scalar: TrainingScalar>: Sendable {
   /// Number of features in a row (columns, the target not counted).
   public let featureCount: Int
-  /// `count * featureCount` values, row after row.
-  public package(set) var features: [Scalar]
+  /// `count * featureCount` values, row after row. A copy in memory of those that lie in a mapped file.
+  public package(set) var features: [Scalar] {
+    get { storage.array }
+    set { storage = FeatureStorage(newValue) }
+  }
+  var storage: FeatureStorage<Scalar>
   /// One value a row: what to predict, or the class (0, 1, 2 …).
   public package(set) var targets: [Scalar]
   /// One weight a row, or `nil` when every row weighs 1.
   public package(set) var sampleWeights: [Scalar]?
+
+  /// For readers of more than memory holds.
+  init(featureCount: Int, mapped features: MappedFile<Scalar>, _ targets: [Scalar]) {
+    assert(features.values.count == targets.count * featureCount)
+    self.featureCount = featureCount
+    storage = FeatureStorage(features)
+    self.targets = targets
+  }
+
+  /// Calls `body` with the features where they lie.
+  package func withFeatures<Result>(_ body: (UnsafeBufferPointer<Scalar>) throws -> Result) rethrows -> Result {
+    try storage.withUnsafeBufferPointer(body)
+  }
 
   /// Number of rows.
   public var count: Int { targets.count }
@@ -27,7 +44,7 @@ public struct Dataset<Scalar: TrainingScalar>: Sendable {
       throw ConfigurationError("\(sampleWeights!.count) sample weights for \(targets.count) rows")
     }
     self.featureCount = featureCount
-    self.features = features
+    storage = FeatureStorage(features)
     self.targets = targets
     self.sampleWeights = sampleWeights
   }
@@ -36,7 +53,7 @@ public struct Dataset<Scalar: TrainingScalar>: Sendable {
   init(consistent featureCount: Int, _ features: [Scalar], _ targets: [Scalar], _ sampleWeights: [Scalar]? = nil) {
     assert(features.count == targets.count * featureCount)
     self.featureCount = featureCount
-    self.features = features
+    storage = FeatureStorage(features)
     self.targets = targets
     self.sampleWeights = sampleWeights
   }

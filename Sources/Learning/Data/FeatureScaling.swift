@@ -35,7 +35,7 @@ public struct FeatureScaling<Scalar: TrainingScalar>: Sendable, Equatable, Codab
     let (width, rows) = (featureCount, dataset.count)
     shift.withUnsafeBufferPointer { shift in
       factor.withUnsafeBufferPointer { factor in
-        dataset.features.withUnsafeMutableBufferPointer { features in
+        dataset.storage.withUnsafeMutableBufferPointer { features in
           for row in 0..<rows {
             let row = UnsafeMutableBufferPointer(rebasing: features[(row * width)..<((row + 1) * width)])
             for column in 0..<width { row[column] = (row[column] - shift[column]) * factor[column] }
@@ -105,7 +105,7 @@ extension FeatureScaling {
   ) {
     let (width, rows) = (dataset.featureCount, dataset.count)
     results.withUnsafeMutableBufferPointer { results in
-      dataset.features.withUnsafeBufferPointer { features in
+      dataset.storage.withUnsafeBufferPointer { features in
         for row in 0..<rows {
           body(UnsafeBufferPointer(rebasing: features[(row * width)..<((row + 1) * width)]), results)
         }

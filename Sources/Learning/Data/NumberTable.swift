@@ -18,14 +18,25 @@ extension DataFile {
       ? try TargetColumn.position(of: target, among: table.columnCount, names: nil, in: path) : nil
 
     let rows = part.range(of: table.rowCount)
-    try MemoryLimit.check(rows: rows.count, values: columns + 1, of: Scalar.self, for: path)
+    let isMapped =
+      !table.stream.isCompressed
+      && (mapsRows || !MemoryLimit.fits(rows: rows.count, values: columns + 1, of: Scalar.self))
+    if !isMapped { try MemoryLimit.check(rows: rows.count, values: columns + 1, of: Scalar.self, for: path) }
     var features: [Scalar] = []
     var targets: [Scalar] = []
-    try table.read(rows, target: targetColumn, features: &features, targets: &targets)
+    var file: MappedFile<Scalar>?
+    if isMapped {
+      // Targets stay in memory.
+      try MemoryLimit.check(rows: rows.count, values: 1, of: Scalar.self, for: path)
+      file = try table.readMapped(rows, target: targetColumn, targets: &targets)
+    } else {
+      try table.read(rows, target: targetColumn, features: &features, targets: &targets)
+    }
     if let labels {
       var nothing: [Scalar] = []
       try labels.read(rows, target: 0, features: &nothing, targets: &targets)
     }
+    if let file { return Dataset(featureCount: columns, mapped: file, targets) }
     return Dataset(featureCount: columns, checked: features, targets)
   }
 
@@ -150,6 +161,23 @@ struct NumberTable {
         throw DataError(stream.path, "more data than its header promises; fetch or write it again")
       }
     }
+  }
+
+  /// Reads the rows' features block by block into a file that is mapped.
+  func readMapped<Scalar: TrainingScalar>(
+    _ rows: Range<Int>, target: Int?, targets: inout [Scalar]
+  ) throws(DataError) -> MappedFile<Scalar> {
+    let width = columnCount - (target == nil ? 0 : 1)
+    let file = try MappedFile<Scalar>(count: rows.count * width, for: stream.path)
+    let step = max(1, Scratch.capacity * 16 / columnCount)
+    for first in stride(from: rows.lowerBound, to: rows.upperBound, by: step) {
+      let block = first..<min(first + step, rows.upperBound)
+      var features: [Scalar] = []
+      try read(block, target: target, features: &features, targets: &targets)
+      _ = UnsafeMutableBufferPointer(rebasing: file.values[((first - rows.lowerBound) * width)...])
+        .update(fromContentsOf: features)
+    }
+    return file
   }
 
   private func readRows<Scalar: TrainingScalar>(
