@@ -4,12 +4,14 @@
 //   mpirun -np 3 multirank-suite [GROUP …]
 //   mpirun -np 3 multirank-suite end NAME [RANK]    see EndCases.swift
 //   mpirun -np 2 multirank-suite soak SMALL LARGE   see Soak.swift
+//   multirank-suite checkpoints FOLDER EPOCHS EVERY PAUSE   see CheckpointCampaign.swift
+//   multirank-suite mutations COUNT SEED            see Mutations.swift
 
 import MPI
 
 let groups =
   pointToPointCases + collectiveCases + splitCases + errorCases + interferenceCases + allreduceCases + sharedCases
-  + shardCases + trainerCases + exchangeCases + parityCases
+  + shardCases + trainerCases + checkpointCases + exchangeCases + parityCases
 
 let wanted = CommandLine.arguments.dropFirst()
 if wanted.first == "end" {
@@ -17,6 +19,14 @@ if wanted.first == "end" {
 } else if wanted.first == "soak" {
   let numbers = wanted.dropFirst().map { Int($0)! }
   try withMPI { world in try soak(world, small: numbers[0], large: numbers[1]) }
+} else if wanted.first == "checkpoints" {
+  let numbers = wanted.dropFirst(2).map { Int($0)! }
+  try withMPI { world in
+    try trainToBeKilled(world, CommandLine.arguments[2], epochs: numbers[0], every: numbers[1], pause: numbers[2])
+  }
+} else if wanted.first == "mutations" {
+  let numbers = wanted.dropFirst().map { Int($0)! }
+  try mutateInput(count: numbers[0], seed: UInt64(numbers[1]))
 } else {
   try withMPI { world in
     for suite in groups where wanted.isEmpty || wanted.contains(suite.group) { try suite.run(over: world) }
