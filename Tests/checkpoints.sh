@@ -5,7 +5,7 @@
 #   Tests/checkpoints.sh [KILLS [SUITE]]       200 by default; SUITE: multirank-suite, built in release mode by default
 set -euo pipefail
 cd "$(dirname "$0")/.."
-kills=${1:-200} suite=${2:-} every=50 pause=1000
+kills=${1:-200} suite=${2:-} every=20 pause=1000
 if [ -z "$suite" ]; then
   swift build -c release --product multirank-suite
   suite="$(swift build -c release --show-bin-path)/multirank-suite"
@@ -31,7 +31,7 @@ while [ "$killed" -lt "$kills" ]; do
   [ "$from" -ge "$least" ] || fail "killed after step $taken, but step $from was loaded"
   [ "$from" -le $((taken + 1)) ] || fail "killed after step $taken, but step $from was loaded"
   [ $((taken - from)) -le "$oldest" ] || oldest=$((taken - from))
-  sleep "0.$(printf '%03d' $((RANDOM % 250)))"
+  sleep "0.$(printf '%03d' $((RANDOM % 1000)))"
   kill -9 "$job" 2>/dev/null || fail "the training ended by itself: $(cat "$folder/err")"
   wait "$job" 2>/dev/null || true
   killed=$((killed + 1))

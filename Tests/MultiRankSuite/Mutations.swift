@@ -7,7 +7,14 @@ import MPI
 /// and no memory is asked for that the file doesn't fill.
 ///
 /// A trap ends the process, which is how `Tests/mutations.sh` and the tests notice.
-func mutateInput(count: Int, seed: UInt64) throws {
+func mutateInput(count: Int, seed: UInt64) {
+  do { try mutate(count: count, seed: seed) } catch {
+    printError("error: \(error)")
+    exit(1)
+  }
+}
+
+private func mutate(count: Int, seed: UInt64) throws {
   let folder = "/dev/shm/mutations-\(getpid())"
   try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
   defer { try? FileManager.default.removeItem(atPath: folder) }
@@ -70,7 +77,7 @@ private func subjects(in folder: String) throws -> [Subject] {
         }
       })
   }
-  let npy = ["(3, 3)", "(9,)", "(3, 3)"].enumerated().map { index, shape in
+  let npy = ["(3, 3)", "(1, 9)", "(3, 3)"].enumerated().map { index, shape in
     var header = "{'descr': '\(index == 2 ? "<i4" : "<f8")', 'fortran_order': False, 'shape': \(shape), }"
     header += String(repeating: " ", count: 117 - header.utf8.count) + "\n"
     return [0x93] + Array("NUMPY".utf8) + [1, 0, 118, 0] + Array(header.utf8)
@@ -91,7 +98,7 @@ private func subjects(in folder: String) throws -> [Subject] {
       [
         [0, 0, 8, 2, 0, 0, 0, 3, 0, 0, 0, 2, 1, 2, 3, 4, 5, 6],
         [0, 0, 13, 2, 0, 0, 0, 2, 0, 0, 0, 2] + [UInt8](repeating: 63, count: 16),
-      ]),
+      ], target: -1),
     data(
       "table.csv",
       [

@@ -26,7 +26,7 @@ if wanted.first == "end" {
   }
 } else if wanted.first == "mutations" {
   let numbers = wanted.dropFirst().map { Int($0)! }
-  try mutateInput(count: numbers[0], seed: UInt64(numbers[1]))
+  mutateInput(count: numbers[0], seed: UInt64(numbers[1]))
 } else {
   try withMPI { world in
     for suite in groups where wanted.isEmpty || wanted.contains(suite.group) { try suite.run(over: world) }
