@@ -12,10 +12,11 @@ extension MultiRankTests {
       try await withTemporaryFolder { folder in
         let whole = try await ringtrain(ranks: ranks, Self.training).json()
         let checkpoints = folder.path + "/checkpoints"
-        // By a rank of its own script: the last one signals itself a second after it has started.
+        // The last rank gets the signal as soon as there is a checkpoint.
         let script =
           "\"$@\" & job=$!; [ $OMPI_COMM_WORLD_RANK = \(ranks - 1) ] && "
-          + "(while ! ls \(checkpoints)/step-*.safetensors; do sleep 0.05; done >/dev/null 2>&1; kill -TERM $job); wait $job"
+          + "(while ! ls \(checkpoints)/step-*.safetensors; do sleep 0.05; done >/dev/null 2>&1; kill -TERM $job); "
+          + "wait $job"
         let stopped = try await Launcher.mpirun(
           ranks: ranks, "/bin/sh",
           ["-c", script, "sh", Launcher.path(of: "ringtrain")] + Self.training + [
@@ -50,6 +51,28 @@ extension MultiRankTests {
       (["--checkpoint", "x", "--trainer", "gd"], "--checkpoint has no meaning"),
     ]) func badSettings(arguments: [String], words: String) async throws {
       try await ringtrain(ranks: 2, ["train"] + arguments).expectFailure([words])
+    }
+
+    /// Room for some checkpoints, but not for as many as are to stay.
+    @Test(
+      .enabled("needs the right to mount a small file system") { await BadInputTests.canMount() }, arguments: [1, 3])
+    func aFullDiskCostsNoTraining(ranks: Int) async throws {
+      try await withTemporaryFolder { folder in
+        let (disk, weights) = (folder.path + "/disk", folder.path + "/weights.safetensors")
+        try FileManager.default.createDirectory(atPath: disk, withIntermediateDirectories: false)
+        try await BadInputTests.mounted(on: disk) {
+          let outcome = try await ringtrain(
+            ranks: ranks,
+            Self.training + ["--checkpoint", disk, "--checkpoint-every", "500", "--keep", "9", "--save", weights])
+          outcome.expectFailure(["last checkpoint", disk, "no space left"])
+          #expect(outcome.standardError.contains("the training goes on"), "\(outcome)")
+          #expect(outcome.standardOutput.contains("\"weights_hash\""), "\(outcome)")
+          // Nothing half-written; and what is there is good.
+          let files = try FileManager.default.contentsOfDirectory(atPath: disk)
+          #expect(!files.isEmpty && files.allSatisfy { $0.hasPrefix("step-") }, "\(files)")
+          #expect(FileManager.default.fileExists(atPath: weights), "\(outcome)")
+        }
+      }
     }
 
     /// A sample of `Tests/checkpoints.sh`.
