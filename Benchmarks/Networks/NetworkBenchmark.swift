@@ -59,6 +59,9 @@ extension WireFormat: ExpressibleByArgument {}
   @Option(help: "How long to measure each, in seconds.") var seconds = 3.0
   @Flag(help: "Exchanges as much as the network's gradient, and computes nothing.") var exchangeOnly = false
 
+  @Option(help: "Keeps the training's state in this folder meanwhile.") var checkpoint: String?
+  @Option(help: "After how many steps each.") var checkpointEvery = 100
+
   @Flag(help: "Every rank trains by itself, and exchanges nothing.") var alone = false
 
   func run() throws {
@@ -87,10 +90,17 @@ extension WireFormat: ExpressibleByArgument {}
       network, optimizer: SGD(learningRate: 0.01), batchSize: batch * world.size, over: world,
       exchange: GradientExchange(
         wire: wire, overlap: overlap, compression: GradientExchange.compression(named: compress, of: Float.self)))
-    _ = try trainer.runEpoch(on: shard)
+    let first = try trainer.runEpoch(on: shard)
     var reports: [TrainingReport] = []
     let sentBefore = sentBytes()
-    try whileTime(remains: world) { reports.append(try trainer.runEpoch(on: shard)) }
+    if let checkpoint {
+      let policy = CheckpointPolicy(folder: "\(checkpoint)/\(subject.rawValue)", every: .steps(checkpointEvery))
+      try trainer.fit(on: shard, epochs: max(3, Int(seconds / first.seconds)), checkpoints: policy) { report, _ in
+        reports.append(report)
+      }
+    } else {
+      try whileTime(remains: world) { reports.append(try trainer.runEpoch(on: shard)) }
+    }
     let sent = sentBytes() - sentBefore
     guard world.isRoot, speaks else { return }
     func median(_ value: (TrainingReport) -> Double) -> Double { SampleStatistics(reports.map(value)).median }

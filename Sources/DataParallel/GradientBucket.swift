@@ -3,8 +3,8 @@ import Kernels
 import Learning
 import MPI
 
-/// The memory that is averaged in a step: the gradient, and behind it the loss and the weight of the samples, so that
-/// all three travel in one allreduce.
+/// The memory that is averaged in a step: the gradient, and behind it the loss, the weight of the samples and whether a
+/// rank has something to say, so that all of them travel in one allreduce.
 ///
 /// The weight is split in two, a multiple of 4,096 and the rest: so a count of samples stays exact in `Float` up to
 /// 2³⁶ over all ranks, where a single `Float` would lose the last digits from 2²⁴ on.
@@ -14,7 +14,7 @@ final class GradientBucket<Scalar: TrainingScalar & MPIElement> {
   /// One value for each parameter, statistics included.
   let gradient: UnsafeMutableBufferPointer<Scalar>
 
-  private static var tailCount: Int { 3 }
+  private static var tailCount: Int { 4 }
   private static var weightUnit: Double { 4096 }
 
   /// Every rank of the communicator must call it.
@@ -39,5 +39,12 @@ final class GradientBucket<Scalar: TrainingScalar & MPIElement> {
       all[start + 1] = Scalar(units)
       all[start + 2] = Scalar(newValue.weight - units * Self.weightUnit)
     }
+  }
+
+  /// Whether this rank has something to say to all; after the allreduce, whether any has. What it is they then ask each
+  /// other: that takes a message, but asking whether there is anything takes none.
+  var isCalling: Bool {
+    get { all[gradient.count + 3] > 0 }
+    set { all[gradient.count + 3] = newValue ? 1 : 0 }
   }
 }

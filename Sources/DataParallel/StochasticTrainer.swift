@@ -19,19 +19,26 @@ public import MPI
 public struct StochasticTrainer<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar: MPIElement {
   public typealias Scalar = M.Scalar
 
-  private var core: TrainingCore<M, O>
-  private let batchSize: Int
-  private let seed: UInt64
-  private let shuffle: Bool
-  private let syncEvery: Int
-  private let averagingFrom: Int?
-  private var average = WeightAverage<Scalar>()
-  private var movingAverage: ExponentialMovingAverage<Scalar>?
+  var core: TrainingCore<M, O>
+  let batchSize: Int
+  let seed: UInt64
+  let shuffle: Bool
+  let syncEvery: Int
+  let averagingFrom: Int?
+  var average = WeightAverage<Scalar>()
+  var movingAverage: ExponentialMovingAverage<Scalar>?
+  /// Of the epoch under way: the batches gone through, and their sums.
+  var progress = (batch: 0, loss: 0.0, weight: 0.0)
+  /// While ``fit(on:epochs:stopping:validation:checkpoints:onEpoch:)`` runs.
+  var rule: StoppingRule?
+  var checkpointer: Checkpointer?
+  /// What a checkpoint says of the run.
+  var run: KeyValuePairs<String, String> = [:]
   private var order: SampleOrder?
   private var orderedRows = (offset: -1, count: -1, total: -1)
 
   /// Epochs run so far.
-  public private(set) var epochs = 0
+  public internal(set) var epochs = 0
 
   /// - Parameters:
   ///   - model: the same on every rank.
@@ -96,7 +103,7 @@ public struct StochasticTrainer<M: Model, O: Optimizer> where O.Scalar == M.Scal
     return average.count > 0 ? average.mean : core.parameters
   }
 
-  /// Goes through all samples once.
+  /// Goes through all samples once; or through what is left of them, where an epoch was left by an error.
   ///
   /// - Parameter shard: this rank's rows.
   /// - Throws: ``DivergenceError`` or ``ReplicaMismatch`` on every rank; `MPIError`.
@@ -104,18 +111,19 @@ public struct StochasticTrainer<M: Model, O: Optimizer> where O.Scalar == M.Scal
     let clock = ContinuousClock()
     let start = clock.now
     let stepsBefore = core.steps
-    let totals: (loss: Double, weight: Double)
     try prepareOrder(of: shard)
     core.context.seed = seed
     core.context.epoch = epochs
     core.context.firstRow = shard.globalOffset
-    if let loss = try descendRowByRow(shard) {
-      totals = (loss, shard.withBatch { $0.totalWeight })
+    if try descendRowByRow(shard) {
+      progress.weight = shard.withBatch { $0.totalWeight }
     } else if syncEvery == 1 || core.communicator.size == 1 {
-      totals = try runSteps(shard)
+      try runSteps(shard)
     } else {
-      totals = try runLocalSteps(shard)
+      try runLocalSteps(shard)
     }
+    let totals = progress
+    progress = (0, 0, 0)
     epochs += 1
     return try core.report(
       epoch: epochs, steps: core.steps - stepsBefore, samples: shard.globalCount,
@@ -135,22 +143,34 @@ public struct StochasticTrainer<M: Model, O: Optimizer> where O.Scalar == M.Scal
   ///     runs out an adaptive schedule is lowered; any other ends the training. `nil`: all epochs are run.
   ///   - validation: held-out rows for early stopping.
   ///   - onEpoch: told of each epoch, with the evaluation of the held-out rows.
-  /// - Returns: the report of the last epoch, and how many were run.
+  ///   - checkpoints: where and how often the state is kept, and what to resume from. The epochs of a resumed training
+  ///     are among those to run, and its settings and data must be the same.
+  /// - Returns: the report of the last epoch.
+  /// - Throws: ``TrainingStopped`` on every rank when SIGTERM ended it; ``CheckpointError`` on every rank when all epochs
+  ///   were run but the last checkpoint couldn't be written.
   @discardableResult
   public mutating func fit(
     on shard: Shard<Scalar>, epochs maximum: Int, stopping rule: StoppingRule? = nil,
-    validation: Shard<Scalar>? = nil, onEpoch: (TrainingReport, Evaluation?) throws -> Void = { _, _ in }
+    validation: Shard<Scalar>? = nil, checkpoints: CheckpointPolicy? = nil,
+    onEpoch: (TrainingReport, Evaluation?) throws -> Void = { _, _ in }
   ) throws -> TrainingReport? {
-    var rule = rule
+    let end = epochs + max(0, maximum)
+    self.rule = rule
+    checkpointer = try checkpoints.map { try begin($0, on: shard) }
+    defer {
+      checkpointer?.end()
+      checkpointer = nil
+    }
     var last: TrainingReport?
-    for _ in 0..<max(0, maximum) {
+    while epochs < end {
       let report = try runEpoch(on: shard)
       last = report
       let evaluation = try validation.map { try $0.evaluate(model, at: parameters) }
       try onEpoch(report, evaluation)
       let judged = evaluation.map { $0.score.map { -$0 } ?? $0.loss } ?? report.loss
-      if rule?.isExhausted(by: judged) == true, !lowerLearningRate() { break }
+      if self.rule?.isExhausted(by: judged) == true, !lowerLearningRate() { break }
     }
+    try checkpointer?.finish()
     return last
   }
 
@@ -167,21 +187,23 @@ public struct StochasticTrainer<M: Model, O: Optimizer> where O.Scalar == M.Scal
     order!.prepare(epoch: epochs)
   }
 
-  private mutating func runSteps(_ shard: Shard<Scalar>) throws -> (loss: Double, weight: Double) {
+  private mutating func runSteps(_ shard: Shard<Scalar>) throws {
     try forEachBatch(of: shard) { trainer, batch, _ in
+      trainer.prepareCall(after: 1)
       let totals = try trainer.core.step(batch)
       trainer.addToAverage()
       return totals
     }
   }
 
-  private mutating func runLocalSteps(_ shard: Shard<Scalar>) throws -> (loss: Double, weight: Double) {
+  private mutating func runLocalSteps(_ shard: Shard<Scalar>) throws {
     var since = (loss: 0.0, weight: 0.0)
     var first = core.steps + 1
-    return try forEachBatch(of: shard) { trainer, batch, isLast in
+    try forEachBatch(of: shard) { trainer, batch, isLast in
       let own = try trainer.core.localStep(batch)
       since = (since.loss + own.loss, since.weight + own.weight)
       guard isLast || trainer.core.steps % trainer.syncEvery == 0 else { return (0, 0) }
+      trainer.prepareCall(after: 0)
       let totals = try trainer.core.averageParameters(since, over: first...trainer.core.steps)
       since = (0, 0)
       first = trainer.core.steps + 1
@@ -190,24 +212,28 @@ public struct StochasticTrainer<M: Model, O: Optimizer> where O.Scalar == M.Scal
     }
   }
 
-  /// Calls `body` with this rank's rows of each global batch in turn, and sums up what it returns.
+  private mutating func prepareCall(after steps: Int) {
+    if let checkpointer { core.isCalling = checkpointer.isCalling(after: core.steps + steps) }
+  }
+
+  /// Calls `body` with this rank's rows of each global batch in turn, from where the epoch is, and sums up what it
+  /// returns.
   private mutating func forEachBatch(
     of shard: Shard<Scalar>,
     _ body: (inout Self, Batch<Scalar>, _ isLast: Bool) throws -> (loss: Double, weight: Double)
-  ) throws -> (loss: Double, weight: Double) {
+  ) throws {
     // Moved out and back, so that its arrays are never copied.
     let order = self.order.take()!
     defer { self.order = order }
-    var sums = (loss: 0.0, weight: 0.0)
     try order.rows.withUnsafeBufferPointer { rows in
-      for index in 0..<order.batchCount {
+      for index in progress.batch..<max(progress.batch, order.batchCount) {
         let totals = try shard.withBatch(UnsafeBufferPointer(rebasing: rows[order.batch(index)])) { batch in
           try body(&self, batch, index == order.batchCount - 1)
         }
-        sums = (sums.loss + totals.loss, sums.weight + totals.weight)
+        progress = (index + 1, progress.loss + totals.loss, progress.weight + totals.weight)
+        try answerCalls()
       }
     }
-    return sums
   }
 
   private mutating func addToAverage() {
@@ -218,12 +244,12 @@ public struct StochasticTrainer<M: Model, O: Optimizer> where O.Scalar == M.Scal
 
   /// Batches of one row on one rank, where the model knows a faster way than a gradient a step.
   ///
-  /// - Returns: the sum of losses; `nil` when the general way must be taken.
-  private mutating func descendRowByRow(_ shard: Shard<Scalar>) throws -> Double? {
+  /// - Returns: `false` when the general way must be taken.
+  private mutating func descendRowByRow(_ shard: Shard<Scalar>) throws -> Bool {
     let model = core.model
     guard core.communicator.size == 1, batchSize == 1, averagingFrom == nil, movingAverage == nil,
       core.clipNorm == nil, var sgd = core.optimizer as? SGD<Scalar>
-    else { return nil }
+    else { return false }
     let order = self.order!
     let clock = ContinuousClock()
     let start = clock.now
@@ -234,25 +260,26 @@ public struct StochasticTrainer<M: Model, O: Optimizer> where O.Scalar == M.Scal
         }
       }
     }
-    // Short enough that a diverging run is noticed early.
+    // Short enough that a diverging run is noticed early; and always the same, so that a resumed one rounds alike.
     let stretch = 4096
-    var sum = 0.0
-    for first in stride(from: 0, to: order.rows.count, by: stretch) {
-      let range = first..<min(first + stretch, order.rows.count)
+    while progress.batch < order.rows.count {
+      let range = progress.batch..<min((progress.batch / stretch + 1) * stretch, order.rows.count)
       let before = (parameters: core.parameters, optimizer: sgd)
-      guard let loss = descend(range) else { return nil }
+      guard let loss = descend(range) else { return false }
       if !loss.isFinite {
         // The same again, row by row, to find out where.
         (core.parameters, sgd) = before
         let culprit = range.first { descend($0..<($0 + 1))?.isFinite == false } ?? range.last!
-        let step = core.steps + culprit - first + 1
+        let step = core.steps + culprit - range.lowerBound + 1
         try core.checkFinite(loss, step...step)
       }
       core.steps += range.count
       core.optimizer = sgd as! O
-      sum += loss
+      progress = (range.upperBound, progress.loss + loss, 0)
+      prepareCall(after: 0)
+      try answerCalls()
     }
     core.spent.compute += clock.now - start
-    return sum
+    return true
   }
 }

@@ -23,11 +23,14 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
   var steps = 0
   var spent = Spent()
   /// The parameters that this rank updates.
-  private let owned: Range<Int>
+  let owned: Range<Int>
   /// Those that are learnt; behind them come statistics.
-  private let trainable: Int
+  let trainable: Int
   /// The longest that a mean gradient may be.
   let clipNorm: Double?
+  /// Before a step: whether this rank has something to say after it. After one that all ranks took together: whether any
+  /// has.
+  var isCalling = false
   /// What the model is told of a step; epoch and first row are the trainer's to set.
   var context = TrainingStep<Scalar>()
 
@@ -97,6 +100,7 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
     let exchange = try exchanger.finish(through: &compression)
     let exchanged = clock.now
     let totals = bucket.totals
+    isCalling = bucket.isCalling
     try checkFinite(totals.loss, (steps + 1)...(steps + 1))
     try update(totals, of: owned)
     spent.compute += (computed - start) + (clock.now - exchanged)
@@ -132,8 +136,10 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
     let weight = Scalar(totals.weight)
     for index in parameters.indices { bucket.all[index] = parameters[index] * weight }
     bucket.totals = totals
+    bucket.isCalling = isCalling
     try communicator.allreduce(bucket.buffer, using: exchanger.algorithm)
     let sums = bucket.totals
+    isCalling = bucket.isCalling
     try checkFinite(sums.loss, span)
     if sums.weight > 0 {
       let scale = Scalar(1 / sums.weight)
@@ -150,6 +156,7 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
       try model.computeGradient(of: batch, at: $0, into: bucket.gradient, during: context)
     }
     bucket.totals = (loss, batch.totalWeight)
+    bucket.isCalling = isCalling
   }
 
   private mutating func update(_ totals: (loss: Double, weight: Double), of owned: Range<Int>) throws {
@@ -209,23 +216,11 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
   }
 }
 
-/// FNV-1a over the bytes, eight at a time (Fowler, Noll and Vo).
+/// A hash of their bytes.
 package func parametersHash<Scalar>(_ parameters: [Scalar]) -> UInt64 {
-  parameters.withUnsafeBytes { bytes in
-    var hash: UInt64 = 0xcbf2_9ce4_8422_2325
-    var offset = 0
-    while offset + 8 <= bytes.count {
-      hash = (hash ^ bytes.loadUnaligned(fromByteOffset: offset, as: UInt64.self)) &* 0x100_0000_01b3
-      // FNV's multiplication carries upwards alone: without this a high bit would never reach a low one.
-      hash ^= hash >> 32
-      offset += 8
-    }
-    while offset < bytes.count {
-      hash = (hash ^ UInt64(bytes[offset])) &* 0x100_0000_01b3
-      offset += 1
-    }
-    return hash
-  }
+  var hash = StreamHash()
+  parameters.withUnsafeBytes { hash.add($0) }
+  return hash.value
 }
 
 /// The most memory that this process has held so far, in bytes; 0 where the system doesn't tell.

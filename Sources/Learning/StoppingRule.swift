@@ -7,8 +7,9 @@ public struct StoppingRule: Sendable, Equatable {
   public let tolerance: Double
   /// How many epochs without improvement are endured. scikit-learn's `n_iter_no_change`.
   public let patience: Int
-  private var best = Double.infinity
-  private var epochsWithoutImprovement = 0
+  /// The best loss so far, for a checkpoint; as is the next.
+  package var best = Double.infinity
+  package var epochsWithoutImprovement = 0
 
   public init(tolerance: Double = 1e-3, patience: Int = 5) throws(ConfigurationError) {
     guard tolerance >= 0, tolerance.isFinite else {

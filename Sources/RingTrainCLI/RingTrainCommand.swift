@@ -80,7 +80,7 @@ extension Communicator {
 
 /// The arguments, paths replaced by what kind of file they name.
 private func comparableArguments(_ arguments: some Sequence<String>) -> String {
-  let options = ["--data", "--labels", "--test", "--save", "--warm-start", "--weights"]
+  let options = ["--data", "--labels", "--test", "--save", "--warm-start", "--weights", "--checkpoint", "--resume"]
   var result: [String] = []
   for argument in arguments {
     if let last = result.last, options.contains(last) {

@@ -204,6 +204,7 @@ struct Train: ParsableCommand {
   @Option(help: ArgumentHelp("Writes the weights to this safetensors file.", valueName: "path"))
   var save: String?
 
+  @OptionGroup(title: "Checkpoints") var checkpoints: CheckpointOptions
   @OptionGroup(title: "Output") var output: OutputOptions
 
   // MARK: What follows from the flags
@@ -327,6 +328,7 @@ struct Train: ParsableCommand {
       for (isGiven, flag) in [
         (batch != nil, "batch"), (syncEvery > 1, "sync-every"), (earlyStopping != nil, "early-stopping"),
         (average, "average"), (noShuffle, "no-shuffle"), (clip != nil, "clip"), (ema != nil, "ema"),
+        (checkpoints.checkpoint != nil, "checkpoint"),
       ] {
         try require(!isGiven, "--\(flag) has no meaning with --trainer gd, which takes all rows in each step")
       }

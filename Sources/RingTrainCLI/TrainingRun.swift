@@ -30,6 +30,8 @@ struct TrainingRun<Scalar: TrainingScalar & MPIElement> {
     var parameters: [Scalar]
     var epochs = 0
     var totals: TrainingTotals
+    /// What is left to complain of when everything else is done.
+    var failure: CheckpointError?
   }
 
   func run() throws {
@@ -84,6 +86,7 @@ struct TrainingRun<Scalar: TrainingScalar & MPIElement> {
       logger.info("weights saved", metadata: ["path": "\(path)"])
     }
     try report(rows, fitted, scores, seconds: (clock.now - start).seconds)
+    if let failure = fitted.failure { throw failure }
   }
 
   /// One rank writes, all learn whether it could.
@@ -264,15 +267,20 @@ struct TrainingRun<Scalar: TrainingScalar & MPIElement> {
         movingAverage: options.ema.map { try ExponentialMovingAverage(decay: $0) }, clipNorm: options.clip,
         microBatches: options.accumulate, exchange: exchange(), initial: initial)
       var reports: [TrainingReport] = []
-      try trainer.fit(
-        on: rows.train, epochs: epochs, stopping: stoppingRule(), validation: rows.validation
-      ) { report, evaluation in
-        reports.append(report)
-        display.show(
-          "epoch", report.epoch, loss: report.loss, validation: evaluation,
-          samplesPerSecond: report.samplesPerSecond)
-      }
-      return Fitted(parameters: trainer.parameters, epochs: trainer.epochs, totals: TrainingTotals(reports))
+      var failure: CheckpointError?
+      do {
+        try trainer.fit(
+          on: rows.train, epochs: epochs, stopping: stoppingRule(), validation: rows.validation,
+          checkpoints: options.checkpoints.policy(logger: logger, over: world)
+        ) { report, evaluation in
+          reports.append(report)
+          display.show(
+            "epoch", report.epoch, loss: report.loss, validation: evaluation,
+            samplesPerSecond: report.samplesPerSecond)
+        }
+      } catch let error as CheckpointError { failure = error }
+      return Fitted(
+        parameters: trainer.parameters, epochs: trainer.epochs, totals: TrainingTotals(reports), failure: failure)
     }
   }
 

@@ -5,6 +5,8 @@
 //   mpirun -np 3 multirank-suite end NAME [RANK]    see EndCases.swift
 //   mpirun -np 3 multirank-suite stuck NAME RANK [HOW]    see GuardCases.swift
 //   mpirun -np 2 multirank-suite soak SMALL LARGE   see Soak.swift
+//   multirank-suite checkpoints FOLDER EPOCHS EVERY PAUSE   see CheckpointCampaign.swift
+//   multirank-suite mutations COUNT SEED            see Mutations.swift
 
 import Glibc
 import MPI
@@ -12,7 +14,8 @@ import Measurement
 
 let groups =
   pointToPointCases + collectiveCases + splitCases + errorCases + interferenceCases + allreduceCases + sharedCases
-  + shardCases + trainerCases + exchangeCases + compressionCases + networkCases + lossCurveCases + parityCases
+  + shardCases + trainerCases + checkpointCases + exchangeCases + compressionCases + networkCases + lossCurveCases
+  + parityCases
 
 let wanted = CommandLine.arguments.dropFirst()
 if wanted.first == "end" {
@@ -23,6 +26,14 @@ if wanted.first == "end" {
 } else if wanted.first == "soak" {
   let numbers = wanted.dropFirst().map { Int($0)! }
   try withMPI { world in try soak(world, small: numbers[0], large: numbers[1]) }
+} else if wanted.first == "checkpoints" {
+  let numbers = wanted.dropFirst(2).map { Int($0)! }
+  try withMPI { world in
+    try trainToBeKilled(world, CommandLine.arguments[2], epochs: numbers[0], every: numbers[1], pause: numbers[2])
+  }
+} else if wanted.first == "mutations" {
+  let numbers = wanted.dropFirst().map { Int($0)! }
+  mutateInput(count: numbers[0], seed: UInt64(numbers[1]))
 } else {
   try withMPI { world in
     // Between hosts calls are compared only if that is asked for.

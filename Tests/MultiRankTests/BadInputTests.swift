@@ -117,7 +117,7 @@ extension MultiRankTests {
     @Test(.enabled("needs the right to mount a small file system") { await Self.canMount() }, arguments: [1, 3])
     func fullDiskIsFoundBeforeTraining(ranks: Int) async throws {
       try await withTemporaryFolder { folder in
-        try await mounted(on: folder.path) {
+        try await Self.mounted(on: folder.path) {
           // Room for less than the 10 × 65 weights and the scaling.
           let filler = folder.path + "/filler"
           try Data(count: 15 << 10).write(to: URL(filePath: filler))
@@ -129,7 +129,7 @@ extension MultiRankTests {
       }
     }
 
-    private static func canMount() async -> Bool {
+    static func canMount() async -> Bool {
       let script = "mount -t tmpfs -o size=16k none \"$1\" && umount \"$1\""
       let outcome = try? await withTemporaryFolder { folder in
         try await Launcher.alone("/bin/sh", ["-c", script, "sh", folder.path])
@@ -137,7 +137,7 @@ extension MultiRankTests {
       return outcome?.exitCode == 0
     }
 
-    private func mounted(on folder: String, _ body: () async throws -> Void) async throws {
+    static func mounted(on folder: String, _ body: () async throws -> Void) async throws {
       let mount = try await Launcher.alone("/bin/sh", ["-c", "mount -t tmpfs -o size=16k none \"$1\"", "sh", folder])
       #expect(mount.exitCode == 0, "\(mount)")
       let result: Result<Void, any Error>

@@ -7,7 +7,8 @@ final class InputFile {
   private let descriptor: Int32
 
   init(_ path: String) throws(DataError) {
-    descriptor = open(path, O_RDONLY | O_CLOEXEC)
+    // O_NONBLOCK: opening a named pipe must not wait for a writer.
+    descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)
     guard descriptor >= 0 else { throw DataError(path, errno: errno, "can't be opened") }
     self.path = path
     var status = stat()

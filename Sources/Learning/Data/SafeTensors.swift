@@ -66,7 +66,7 @@ public struct SafeTensors: Sendable, Equatable {
     }
 
     /// For a type, shape and number of bytes that are known to fit each other.
-    fileprivate init(consistent name: String, _ elementType: ElementType, _ shape: [Int], _ bytes: [UInt8]) {
+    init(consistent name: String, _ elementType: ElementType, _ shape: [Int], _ bytes: [UInt8]) {
       self.name = name
       self.elementType = elementType
       self.shape = shape
@@ -123,7 +123,7 @@ extension SafeTensors.Tensor {
     elementType == .float32 ? numbers(Float.self) : doubles().map { Float($0) }
   }
 
-  private func numbers<Number: BitwiseCopyable>(_ type: Number.Type) -> [Number] {
+  func numbers<Number: BitwiseCopyable>(_ type: Number.Type) -> [Number] {
     let count = bytes.count / MemoryLayout<Number>.stride
     return [Number](unsafeUninitializedCapacity: count) { numbers, numberCount in
       bytes.withUnsafeBytes { UnsafeMutableRawBufferPointer(numbers).copyMemory(from: $0) }
@@ -308,7 +308,7 @@ extension SafeTensors {
   /// What ``write(to:)`` would write: to be sent to somebody who reads it by ``init(bytes:path:)``.
   public func bytes() throws(DataError) -> [UInt8] { Array(try pieces(path: "safetensors").joined()) }
 
-  private func pieces(path: String) throws(DataError) -> [[UInt8]] {
+  func pieces(path: String) throws(DataError) -> [[UInt8]] {
     let header = try header(path: path)
     return [withUnsafeBytes(of: UInt64(header.count).littleEndian) { [UInt8]($0) }, header] + tensors.map(\.bytes)
   }

@@ -19,6 +19,12 @@ public struct ExponentialMovingAverage<Scalar: TrainingScalar>: Sendable, Equata
     self.warmsUp = warmsUp
   }
 
+  /// Goes on from a saved mean.
+  package mutating func restore(count: Int, mean: [Scalar]) {
+    self.count = count
+    self.mean = mean
+  }
+
   /// Takes in the parameters after one more step, in one pass over memory.
   public mutating func add(_ parameters: UnsafeBufferPointer<Scalar>) {
     defer { count += 1 }
