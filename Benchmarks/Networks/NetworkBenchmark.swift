@@ -94,13 +94,9 @@ extension WireFormat: ExpressibleByArgument {}
     var reports: [TrainingReport] = []
     let sentBefore = sentBytes()
     if let checkpoint {
-      let policy = CheckpointPolicy(folder: "\(checkpoint)/\(subject.rawValue)", every: .steps(checkpointEvery))
-      try trainer.fit(on: shard, epochs: max(3, Int(seconds / first.seconds)), checkpoints: policy) { report, _ in
-        reports.append(report)
-      }
-    } else {
-      try whileTime(remains: world) { reports.append(try trainer.runEpoch(on: shard)) }
+      return try compare(&trainer, subject, on: shard, epochs: max(1, Int(seconds / first.seconds / 10)), checkpoint)
     }
+    try whileTime(remains: world) { reports.append(try trainer.runEpoch(on: shard)) }
     let sent = sentBytes() - sentBefore
     guard world.isRoot, speaks else { return }
     func median(_ value: (TrainingReport) -> Double) -> Double { SampleStatistics(reports.map(value)).median }
@@ -134,6 +130,32 @@ extension WireFormat: ExpressibleByArgument {}
       // After the name eight columns of what was received.
       return sum + (Int(parts[1].split(separator: " ").dropFirst(8).first ?? "") ?? 0)
     }
+  }
+
+  /// By turns without checkpoints and with them, so that both get the same of what else the machine does.
+  private func compare(
+    _ trainer: inout StochasticTrainer<Sequential, SGD<Float>>, _ subject: Subject, on shard: Shard<Float>, epochs: Int,
+    _ folder: String
+  ) throws {
+    var seconds = [[], []] as [[Double]]
+    for round in 0..<20 {
+      let isWith = round % 2
+      var (spent, steps) = (0.0, 0)
+      try trainer.fit(
+        on: shard, epochs: epochs,
+        checkpoints: isWith == 0
+          ? nil : CheckpointPolicy(folder: "\(folder)/\(subject.rawValue)-\(round)", every: .steps(checkpointEvery))
+      ) { report, _ in (spent, steps) = (spent + report.seconds, steps + report.steps) }
+      seconds[isWith].append(spent / Double(steps))
+    }
+    guard shard.communicator.isRoot else { return }
+    // What the same round with checkpoints took more than the one before.
+    let overheads = SampleStatistics(zip(seconds[0], seconds[1]).map { $1 / $0 - 1 })
+    print(
+      "{\"model\":\"\(subject.rawValue)\",\"ranks\":\(shard.communicator.size),\"every\":\(checkpointEvery),"
+        + "\"step_ms\":\(SampleStatistics(seconds[0]).median * 1e3),"
+        + "\"with_checkpoints_ms\":\(SampleStatistics(seconds[1]).median * 1e3),"
+        + "\"overhead\":\(overheads.median)}")
   }
 
   private func exchange(_ subject: Subject, over world: Communicator) throws {
