@@ -23,7 +23,7 @@ while [ "$killed" -lt "$kills" ]; do
   "$suite" checkpoints "$folder/run" 1000000 "$every" "$pause" > "$folder/out" 2> "$folder/err" &
   job=$!
   # Once it trains, at any moment.
-  for _ in $(seq 1000); do grep -q '^from' "$folder/out" && break; kill -0 "$job" 2>/dev/null || break; sleep 0.01; done
+  for _ in $(seq 1000); do grep -qs '^from' "$folder/out" && break; kill -0 "$job" 2>/dev/null || break; sleep 0.01; done
   from=$(sed -n 's/^from //p' "$folder/out")
   [ -n "$from" ] || fail "no checkpoint was loaded after $killed kills: $(cat "$folder/err")"
   # What fell due before the kill was being written at most: the one before is there.

@@ -35,8 +35,8 @@ public struct CheckpointPolicy: Sendable {
 
   /// Where the files are; made if need be. One run's alone.
   public var folder: String
-  /// How often. While one checkpoint is still being written no other is begun: what falls due meanwhile is written as
-  /// soon as that is done.
+  /// How often. One that falls due while another is still being written waits for that, and the training with it: so no
+  /// more than the steps of an interval are lost, and those taken while the next checkpoint was being written.
   public var interval: Interval
   /// How many of the last ones stay. While one is written there are as many and a part of one more.
   public var keep: Int

@@ -7,7 +7,6 @@ final class CheckpointWriter: Sendable {
   private let folder: CheckpointFolder
   private let keep: Int
   private let queue = DispatchQueue(label: "ringtrain.checkpoints")
-  private let busy = Atomic<Bool>(false)
   private let outcome = Mutex<(news: String?, last: String?)>((nil, nil))
   private let hasNewsFlag = Atomic<Bool>(false)
 
@@ -16,11 +15,8 @@ final class CheckpointWriter: Sendable {
     self.keep = keep
   }
 
-  var isBusy: Bool { busy.load(ordering: .acquiring) }
-
-  /// Returns at once; the one before must be done.
+  /// Returns at once.
   func write(_ checkpoint: Checkpoint) {
-    busy.store(true, ordering: .releasing)
     queue.async { [self] in
       do {
         try checkpoint.write(to: folder.file(step: checkpoint.step))
@@ -30,7 +26,6 @@ final class CheckpointWriter: Sendable {
         outcome.withLock { $0 = ("\(error)", "\(error)") }
         hasNewsFlag.store(true, ordering: .releasing)
       }
-      busy.store(false, ordering: .releasing)
     }
   }
 

@@ -32,7 +32,7 @@ final class Checkpointer {
 
   /// Whether this rank has anything to say to the others after this step.
   func isCalling(after step: Int) -> Bool {
-    signals.isSet || communicator.isRoot && (isDue(step) && !writer.isBusy || writer.hasNews)
+    signals.isSet || communicator.isRoot && (isDue(step) || writer.hasNews)
   }
 
   private func isDue(_ step: Int) -> Bool {
@@ -47,7 +47,7 @@ final class Checkpointer {
   /// - Returns: whether to write a checkpoint, and then to stop.
   func confer(after step: Int) throws -> (writes: Bool, stops: Bool) {
     var own = signals.take()
-    if communicator.isRoot, isDue(step), !writer.isBusy { own |= SignalWatch.write }
+    if communicator.isRoot, isDue(step) { own |= SignalWatch.write }
     if communicator.isRoot, writer.hasNews { own |= 4 }
     let all = try communicator.allgather(own).reduce(0, |)
     if all & 4 != 0 { try tellNews() }
@@ -72,7 +72,7 @@ final class Checkpointer {
   func write(_ checkpoint: Checkpoint?, step: Int) {
     last = (step, clock.now)
     guard let checkpoint else { return }
-    // A signal doesn't ask whether the writer has the time.
+    // Where an interval is shorter than writing takes, the training waits: else more than an interval could be lost.
     writer.wait()
     writer.write(checkpoint)
   }

@@ -117,6 +117,8 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
     let start = clock.now
     try computeGradient(of: batch, observer: nil)
     let totals = bucket.totals
+    // The schedule is the same on all ranks, also where one has no samples in a batch.
+    if totals.weight == 0 { optimizer.beginStep() }
     try update(totals, of: 0..<trainable)
     spent.compute += clock.now - start
     return totals

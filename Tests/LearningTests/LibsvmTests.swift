@@ -61,6 +61,7 @@ import Testing
     expectFailure("1 1:2\n1 1:2 999999999999:1\n", "more features than fit into memory", line: 2, column: 3)
     expectFailure("1 99999999999999999999999999:1\n", "more features than fit", line: 1, column: 2)
     expectFailure("1 2147483648:1\n", "more features than fit", line: 1, column: 2)
+    expectFailure("1 1:2\n1 1:2 50000000:1\n", "correct that index")
     expectFailure("1 5:1\n", "index 5, but there are 4 features", line: 1, column: 2, featureCount: 4)
     expectFailure("1 1:2\0\n", "NUL", line: 1, column: 2)
     expectFailure("1\01:2\n", "NUL", line: 1, column: 1)

@@ -34,8 +34,8 @@ private func mutate(count: Int, seed: UInt64) throws {
       } catch { throw Unexpected(description: "\(subject.name): \(error) for \(bytes)") }
     }
     let grown = memory() - before
-    // All files are shorter than 4 KiB.
-    guard grown < 64 << 20 else { throw Unexpected(description: "\(subject.name): \(grown >> 20) MiB more") }
+    // All files are shorter than 4 KiB; sparse ones may become tables of 64 MiB.
+    guard grown < 256 << 20 else { throw Unexpected(description: "\(subject.name): \(grown >> 20) MiB more") }
     print("\(subject.name): \(count) inputs, \(read) of them read, \(grown >> 10) KiB more memory")
   }
 }

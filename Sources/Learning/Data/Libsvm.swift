@@ -10,7 +10,9 @@ extension DataFile {
     let bytes = try stream.bytes(of: part)
     var lines = try LineReader(stream, range: bytes)
     var rows = SparseRows<Scalar>(featureCount: featureCount ?? 0)
+    var textSize = 0
     while let line = try lines.nextFilled() {
+      textSize += line.end - line.start
       let place: (field: Int, complaint: String)
       do throws(SparseRows<Scalar>.Complaint) {
         try rows.append(line, firstIndex: firstIndex, mayGrow: featureCount == nil)
@@ -21,6 +23,15 @@ extension DataFile {
       throw lines.error(in: line, column: place.field, place.complaint)
     }
     try MemoryLimit.check(rows: rows.targets.count, values: rows.featureCount + 1, of: Scalar.self, for: path)
+    // An index that is a slip of the pen must not fill the memory with zeros. Of data that is as sparse as text is found
+    // to be, a table takes some 2,000 times the file's bytes.
+    let size = rows.targets.count * rows.featureCount * MemoryLayout<Scalar>.stride
+    guard featureCount != nil || size <= max(64 << 20, textSize * 4096) else {
+      throw DataError(
+        path,
+        "\(rows.featureCount) features, by the greatest index, make a table of \(size >> 20) MiB from "
+          + "\(textSize >> 10) KiB of text: correct that index, or say how many features there are")
+    }
     return rows.dataset()
   }
 
