@@ -12,7 +12,8 @@ if [ -z "$suite" ]; then
 fi
 # In memory: a disk that others keep busy would make an interval longer than it says.
 folder=$(mktemp -d /dev/shm/checkpoints.XXXXXX)
-trap 'rm -rf "$folder"' EXIT
+job=
+trap '[ -z "$job" ] || kill -9 "$job" 2> /dev/null; rm -rf "$folder"' EXIT
 fail() { echo "checkpoints: $*" >&2; exit 1; }
 
 # The number of steps taken, which the training leaves in a file of 8 bytes.
