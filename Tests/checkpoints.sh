@@ -13,14 +13,16 @@ fi
 # In memory: a disk that others keep busy would make an interval longer than it says.
 folder=$(mktemp -d /dev/shm/checkpoints.XXXXXX)
 job=
-trap '[ -z "$job" ] || kill -9 "$job" 2> /dev/null; rm -rf "$folder"' EXIT
+trap '[ -z "$job" ] || kill -9 "$job" 2>/dev/null; rm -rf "$folder"' EXIT
 fail() { echo "checkpoints: $*" >&2; exit 1; }
 
-# The number of steps taken, which the training leaves in a file of 8 bytes.
-progress() { od -An -t d8 "$folder/run.progress" 2>/dev/null | tr -d ' '; }
+# The number of steps taken, which the training leaves in a file of 8 bytes; 0 before the first.
+progress() { if [ -s "$folder/run.progress" ]; then od -An -t d8 "$folder/run.progress" | tr -d ' '; else echo 0; fi; }
 
 killed=0 writing=0 taken=0 oldest=0
 while [ "$killed" -lt "$kills" ]; do
+  # The job's shell empties the file too, but not before it is looked at.
+  rm -f "$folder/out"
   "$suite" checkpoints "$folder/run" 1000000 "$every" "$pause" > "$folder/out" 2> "$folder/err" &
   job=$!
   # Once it trains, at any moment.
@@ -35,6 +37,7 @@ while [ "$killed" -lt "$kills" ]; do
   sleep "0.$(printf '%03d' $((RANDOM % 1000)))"
   kill -9 "$job" 2>/dev/null || fail "the training ended by itself: $(cat "$folder/err")"
   wait "$job" 2>/dev/null || true
+  job=
   killed=$((killed + 1))
   taken=$(progress)
   if compgen -G "$folder/run/.step-*" > /dev/null; then writing=$((writing + 1)); fi
