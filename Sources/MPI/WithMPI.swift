@@ -114,7 +114,9 @@ private func endJob(of world: Communicator, because error: any Error) -> Never {
     printError("error: \(who)\(error)")
   }
   Watchdog.current?.stop()
-  if world.size == 1 {
+  // Without a launcher there is nobody to tell. One that sees a process end by itself with a code waits two seconds, and
+  // prints lines of its own.
+  if world.size == 1, getenv("OMPI_COMM_WORLD_SIZE") == nil {
     MPI_Finalize()
     exit(code)
   }

@@ -42,14 +42,15 @@ struct Hosts {
   ///   - slots: how many ranks each host takes.
   ///   - options: more arguments for mpirun.
   func mpirun(
-    slots: [Int], _ executable: String, _ arguments: [String] = [], options: [String] = []
+    slots: [Int], _ executable: String, _ arguments: [String] = [], options: [String] = [],
+    deadline: Duration = .seconds(300)
   ) async throws -> Launcher.Outcome {
     let hostfile = folder.appending(path: "layout").path
     try slots.enumerated().map { "node\($0 + 1) slots=\($1)\n" }.joined()
       .write(toFile: hostfile, atomically: true, encoding: .utf8)
     return try await run(
       ["run", "--hostfile", hostfile, "-np", "\(slots.reduce(0, +))"] + options + [Launcher.path(of: executable)]
-        + arguments, deadline: .seconds(300))
+        + arguments, deadline: deadline)
   }
 }
 
