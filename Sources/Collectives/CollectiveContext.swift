@@ -421,6 +421,13 @@ final class CollectiveContext: CommunicatorAttachment {
       schedule, over: ranks, on: start, elementSize: elementSize, kernel: kernel, wire: .full, site)
   }
 
+  /// Runs a schedule over all ranks, by their numbers, that combines nothing.
+  func run(
+    _ schedule: Schedule, on buffer: UnsafeMutableRawPointer, elementSize: Int, _ site: CallSite
+  ) throws(MPIError) {
+    try runOnce(schedule, over: Array(0..<channel.size), buffer, elementSize, .of(.uint8, .sum), site)
+  }
+
   /// Runs a schedule over some ranks, this one among them, on a part of the operand.
   private func run(
     _ kind: ScheduleKind, _ ranks: [Int], _ operand: Operand, _ range: Range<Int>, _ kernel: ReduceKernel,
@@ -440,7 +447,7 @@ final class CollectiveContext: CommunicatorAttachment {
   /// Between hosts short enough to be sent without asking the receiver first (Open MPI's eager limit for TCP is 64 KiB).
   /// Within a host asking costs as much as copying a quarter of a megabyte: one message, or several that each stay in the
   /// second-level cache while the next is on its way.
-  private func segment(chunkBytes: Int, elementSize: Int) -> Int {
+  func segment(chunkBytes: Int, elementSize: Int) -> Int {
     let bytes = layout.hosts.count > 1 ? 60 << 10 : chunkBytes <= 512 << 10 ? 512 << 10 : 256 << 10
     return max(1, min(bytes, countLimit) / elementSize)
   }

@@ -26,17 +26,20 @@ extension Shard {
         throw ConfigurationError("\(parameters.count) parameters for a model that has \(model.parameterCount)")
       }
     }
-    var sums = try withBatch { batch in
-      try parameters.withUnsafeBufferPointer {
-        [try model.loss(of: batch, at: $0), batch.totalWeight, targetSum(batch)]
+    let sums = try withBatch { rows in
+      try sum { block in
+        let batch = rows[block]
+        return try parameters.withUnsafeBufferPointer {
+          [try model.loss(of: batch, at: $0), batch.totalWeight, targetSum(batch)]
+        }
       }
     }
-    try communicator.allreduce(&sums)
     let (loss, weight, mean) = (sums[0], sums[1], sums[2] / sums[1])
     var score: Double?
     if model.metric != .none {
-      var parts = try scoreParts(model, parameters, targetMean: mean)
-      try communicator.allreduce(&parts)
+      let parts = try withBatch { rows in
+        try sum { try scoreParts(model, parameters, rows[$0], targetMean: mean) }
+      }
       switch model.metric {
       case .accuracy: score = parts[0] / weight
       case .r2: score = parts[1] > 0 ? 1 - parts[0] / parts[1] : nil
@@ -51,26 +54,25 @@ extension Shard {
   }
 
   /// Accuracy: weight of the right rows. R²: squared errors, and squared deviations of the targets from their mean.
-  private func scoreParts<M: Model>(_ model: M, _ parameters: [Scalar], targetMean: Double) throws -> [Double]
-  where M.Scalar == Scalar {
-    try withBatch { batch in
-      let predictions = try [Scalar](unsafeUninitializedCapacity: batch.count) { buffer, initialized in
-        buffer.initialize(repeating: 0)
-        try parameters.withUnsafeBufferPointer { try model.predict(batch, at: $0, into: buffer) }
-        initialized = batch.count
-      }
-      var parts = [0.0, 0.0]
-      for index in 0..<batch.count {
-        let (weight, target) = (Double(batch.weight(index)), Double(batch.target(index)))
-        let error = Double(predictions[index]) - target
-        if model.metric == .accuracy {
-          if error == 0 { parts[0] += weight }
-        } else {
-          parts[0] += weight * error * error
-          parts[1] += weight * (target - targetMean) * (target - targetMean)
-        }
-      }
-      return parts
+  private func scoreParts<M: Model>(
+    _ model: M, _ parameters: [Scalar], _ batch: Batch<Scalar>, targetMean: Double
+  ) throws -> [Double] where M.Scalar == Scalar {
+    let predictions = try [Scalar](unsafeUninitializedCapacity: batch.count) { buffer, initialized in
+      buffer.initialize(repeating: 0)
+      try parameters.withUnsafeBufferPointer { try model.predict(batch, at: $0, into: buffer) }
+      initialized = batch.count
     }
+    var parts = [0.0, 0.0]
+    for index in 0..<batch.count {
+      let (weight, target) = (Double(batch.weight(index)), Double(batch.target(index)))
+      let error = Double(predictions[index]) - target
+      if model.metric == .accuracy {
+        if error == 0 { parts[0] += weight }
+      } else {
+        parts[0] += weight * error * error
+        parts[1] += weight * (target - targetMean) * (target - targetMean)
+      }
+    }
+    return parts
   }
 }

@@ -3,7 +3,8 @@ public import MPI
 
 /// Trains a model by gradient descent on all rows at once: one pass over the data and one allreduce a step.
 ///
-/// The same run at any number of ranks gives the same parameters up to rounding.
+/// The same run at any number of ranks gives the same parameters up to rounding; with ``GradientExchange/blocks``, to the
+/// last bit.
 public struct FullBatchTrainer<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar: MPIElement {
   public typealias Scalar = M.Scalar
 
@@ -47,8 +48,11 @@ public struct FullBatchTrainer<M: Model, O: Optimizer> where O.Scalar == M.Scala
     let start = clock.now
     let stepsBefore = core.steps
     var loss = 0.0
+    let blocks = try shard.blocks(for: core)
     for _ in 0..<max(1, maximumSteps) {
-      let totals = try shard.withBatch { try core.step($0) }
+      let totals = try shard.withBatch { rows in
+        try core.step { block, compute in try compute(rows[blocks[block]]) }
+      }
       loss = totals.weight > 0 ? totals.loss / totals.weight : 0
       try onStep(core.steps, loss)
       if rule?.isExhausted(by: loss) == true, !core.optimizer.lowerLearningRate() { break }

@@ -8,22 +8,23 @@ import MPI
 ///
 /// The weight is split in two, a multiple of 4,096 and the rest: so a count of samples stays exact in `Float` up to
 /// 2³⁶ over all ranks, where a single `Float` would lose the last digits from 2²⁴ on.
-final class GradientBucket<Scalar: TrainingScalar & MPIElement> {
-  /// Everything that the allreduce sums: in memory that the ranks of a host share, so that it is reduced in place.
-  let buffer: SharedBuffer<Scalar>
+struct GradientBucket<Scalar: TrainingScalar & MPIElement> {
+  /// Everything that is summed over the ranks.
+  let all: UnsafeMutableBufferPointer<Scalar>
   /// One value for each parameter, statistics included.
   let gradient: UnsafeMutableBufferPointer<Scalar>
 
   private static var tailCount: Int { 4 }
   private static var weightUnit: Double { 4096 }
 
-  /// Every rank of the communicator must call it.
-  init(parameterCount: Int, over communicator: Communicator) throws(MPIError) {
-    buffer = try SharedBuffer(count: parameterCount + Self.tailCount, over: communicator)
-    gradient = UnsafeMutableBufferPointer(rebasing: buffer.elements[..<parameterCount])
-  }
+  /// How many elements it takes.
+  static func count(parameterCount: Int) -> Int { parameterCount + tailCount }
 
-  var all: UnsafeMutableBufferPointer<Scalar> { buffer.elements }
+  /// - Parameter memory: as much as ``count(parameterCount:)`` says, or more.
+  init(parameterCount: Int, in memory: UnsafeMutableBufferPointer<Scalar>) {
+    all = UnsafeMutableBufferPointer(rebasing: memory[..<Self.count(parameterCount: parameterCount)])
+    gradient = UnsafeMutableBufferPointer(rebasing: all[..<parameterCount])
+  }
 
   /// Sums over samples: of this rank before the allreduce, of all ranks after it.
   var totals: (loss: Double, weight: Double) {
@@ -32,7 +33,7 @@ final class GradientBucket<Scalar: TrainingScalar & MPIElement> {
       let start = tail.startIndex
       return (Double(tail[start]), Double(tail[start + 1]) * Self.weightUnit + Double(tail[start + 2]))
     }
-    set {
+    nonmutating set {
       let units = (newValue.weight / Self.weightUnit).rounded(.down)
       let start = gradient.count
       all[start] = Scalar(newValue.loss)
@@ -45,6 +46,6 @@ final class GradientBucket<Scalar: TrainingScalar & MPIElement> {
   /// other: that takes a message, but asking whether there is anything takes none.
   var isCalling: Bool {
     get { all[gradient.count + 3] > 0 }
-    set { all[gradient.count + 3] = newValue ? 1 : 0 }
+    nonmutating set { all[gradient.count + 3] = newValue ? 1 : 0 }
   }
 }

@@ -1,6 +1,6 @@
 public import Collectives
 import Kernels
-import Learning
+public import Learning
 import MPI
 
 /// How the ranks' gradients are added up.
@@ -26,6 +26,12 @@ public struct GradientExchange: Sendable {
   public var shardsOptimizer: Bool
   /// What travels instead of the gradient; `nil`: the gradient. Nothing overlaps then, and `algorithm` isn't asked.
   public var compression: (any GradientCompression)?
+  /// Makes results the same to the last bit at any number of ranks: each rank computes the gradient of every block of
+  /// samples by itself, as if it were several ranks, and a tree over the blocks adds them up (``BlockAllreduce``).
+  ///
+  /// The rows must be dealt in the same blocks: ``Shard/dealt(in:)``. More blocks than ranks cost time, since each is a
+  /// smaller batch, and a gradient's memory for each block of a rank. Nothing overlaps, and `algorithm` isn't asked.
+  public var blocks: SampleBlocks?
 
   /// - Parameters:
   ///   - algorithm: how they are added up where nothing overlaps.
@@ -35,10 +41,12 @@ public struct GradientExchange: Sendable {
   ///   - shardsOptimizer: whether each rank updates a part of the parameters only (ZeRO stage 1).
   ///   - compression: of the gradients that a trainer's model has. Not with a sharded optimizer, another wire format, or
   ///     overlap that is on.
+  ///   - blocks: for results that don't depend on the number of ranks. Not with a compression, a sharded optimizer,
+  ///     another wire format, or overlap that is on.
   public init(
     algorithm: AllreduceAlgorithm = .automatic, wire: WireFormat = .full, overlap: Overlap = .automatic,
     bucketBytes: Int = 1 << 20, shardsOptimizer: Bool = false,
-    compression: (any GradientCompression)? = nil
+    compression: (any GradientCompression)? = nil, blocks: SampleBlocks? = nil
   ) {
     self.algorithm = algorithm
     self.wire = wire
@@ -46,12 +54,23 @@ public struct GradientExchange: Sendable {
     self.bucketBytes = bucketBytes
     self.shardsOptimizer = shardsOptimizer
     self.compression = compression
+    self.blocks = blocks
   }
+}
+
+/// A setting that results would depend on the number of ranks with.
+struct ReproducibilityError: CollectiveError, CustomStringConvertible {
+  let description: String
 }
 
 /// Follows a model through a step, and sends the gradient of each bucket of layers on its way once it is complete.
 final class GradientExchanger<Scalar: TrainingScalar & MPIElement>: StepObserver {
+  /// What is summed up, and then the sums.
   let bucket: GradientBucket<Scalar>
+  /// What ``bucket`` lies in, in memory that the ranks of a host share, so that it is reduced in place; `nil` where
+  /// blocks are summed.
+  let buffer: SharedBuffer<Scalar>?
+  private let blocks: BlockAllreduce<Scalar>?
   private let exchange: GradientExchange
   var algorithm: AllreduceAlgorithm { exchange.algorithm }
   private let communicator: Communicator
@@ -66,7 +85,16 @@ final class GradientExchanger<Scalar: TrainingScalar & MPIElement>: StepObserver
   init<M: Model>(
     for model: M, over communicator: Communicator, _ exchange: GradientExchange
   ) throws where M.Scalar == Scalar {
-    bucket = try GradientBucket(parameterCount: model.parameterCount, over: communicator)
+    let count = GradientBucket<Scalar>.count(parameterCount: model.parameterCount)
+    if let blocks = exchange.blocks {
+      let made = try BlockAllreduce<Scalar>(count: count, blocks: blocks.count, over: communicator)
+      (self.blocks, buffer) = (made, nil)
+      bucket = GradientBucket(parameterCount: model.parameterCount, in: made.result)
+    } else {
+      let made = try SharedBuffer<Scalar>(count: count, over: communicator)
+      (blocks, buffer) = (nil, made)
+      bucket = GradientBucket(parameterCount: model.parameterCount, in: made.elements)
+    }
     self.exchange = exchange
     self.communicator = communicator
     let least = exchange.bucketBytes / MemoryLayout<Scalar>.stride
@@ -85,15 +113,31 @@ final class GradientExchanger<Scalar: TrainingScalar & MPIElement>: StepObserver
     let trainable = counts.reduce(0, +)
     let wants =
       switch exchange.overlap {
-      case .automatic: parts.count > 1 && exchange.algorithm == .automatic && exchange.compression == nil
+      case .automatic:
+        parts.count > 1 && exchange.algorithm == .automatic && exchange.compression == nil && exchange.blocks == nil
       case .on: true
       case .off: false
       }
-    overlapped =
-      wants && communicator.size > 1 && !exchange.shardsOptimizer
-      ? try OverlappedAllreduce(
-        bucket.buffer, parts: parts + [trainable..<bucket.buffer.count], over: communicator, wire: exchange.wire)
-      : nil
+    if wants, communicator.size > 1, !exchange.shardsOptimizer, let buffer {
+      overlapped = try OverlappedAllreduce(
+        buffer, parts: parts + [trainable..<buffer.count], over: communicator, wire: exchange.wire)
+    } else {
+      overlapped = nil
+    }
+  }
+
+  var isBlockwise: Bool { blocks != nil }
+  var sampleBlocks: SampleBlocks? { exchange.blocks }
+
+  /// In how many blocks this rank computes its gradient: a single one, all its samples, unless results are to be
+  /// reproducible.
+  var blockCount: Int { blocks?.own.count ?? 1 }
+
+  /// Where the gradient of one of them goes.
+  func bucket(of block: Int) -> GradientBucket<Scalar> {
+    guard let blocks else { return bucket }
+    return GradientBucket(
+      parameterCount: bucket.gradient.count, in: blocks.elements(of: blocks.own.lowerBound + block))
   }
 
   /// Starts a step; the bucket may be written to.
@@ -109,17 +153,17 @@ final class GradientExchanger<Scalar: TrainingScalar & MPIElement>: StepObserver
   /// The parameters that this rank updates; their gradient is what it gets the sums of. Statistics are everybody's.
   var owned: Range<Int> {
     let trainable = 0..<(parts.reduce(0) { $0 + $1.count })
-    guard isSharded else { return trainable }
-    return communicator.part(communicator.rank, of: bucket.buffer).clamped(to: trainable)
+    guard isSharded, let buffer else { return trainable }
+    return communicator.part(communicator.rank, of: buffer).clamped(to: trainable)
   }
 
   /// Completes the parameters of every rank from those that the ranks have updated.
   func gather(_ parameters: UnsafeMutableBufferPointer<Scalar>) throws {
-    guard isSharded else { return }
+    guard isSharded, let buffer else { return }
     let all = parameters.indices
     // Statistics, in the last parts, are the same everywhere already.
     try communicator.allgather(
-      parameters, parts: (0..<communicator.size).map { communicator.part($0, of: bucket.buffer).clamped(to: all) })
+      parameters, parts: (0..<communicator.size).map { communicator.part($0, of: buffer).clamped(to: all) })
   }
 
   /// The bucket holds this rank's part of everything: returns when it holds the sums.
@@ -132,17 +176,19 @@ final class GradientExchanger<Scalar: TrainingScalar & MPIElement>: StepObserver
     guard let overlapped else {
       let clock = ContinuousClock()
       let start = clock.now
-      if isSharded {
+      if let blocks {
+        try blocks.sum()
+      } else if isSharded {
         // The end of the buffer, statistics and totals, everybody needs.
         let trainable = parts.reduce(0) { $0 + $1.count }
         var shared = Array(bucket.all[trainable...])
-        try communicator.reduceScatter(bucket.buffer)
+        try communicator.reduceScatter(buffer!)
         try communicator.allreduce(&shared)
         for (index, value) in shared.enumerated() { bucket.all[trainable + index] = value }
       } else if compression != nil {
         try finish(compressing: &compression!)
       } else {
-        try communicator.allreduce(bucket.buffer, using: exchange.algorithm, wire: exchange.wire)
+        try communicator.allreduce(buffer!, using: exchange.algorithm, wire: exchange.wire)
       }
       let elapsed = clock.now - start
       return (elapsed, elapsed)
@@ -181,8 +227,31 @@ final class GradientExchanger<Scalar: TrainingScalar & MPIElement>: StepObserver
   }
 
   func sumOverRanks(_ values: UnsafeMutableBufferPointer<Scalar>) throws {
+    if blocks != nil {
+      throw ReproducibilityError(
+        description: "a layer looks at the samples of all ranks, batch norm over the ranks for example: that can't be "
+          + "made reproducible")
+    }
     guard communicator.size > 1 else { return }
     guard let overlapped else { return try communicator.allreduce(values) }
     try overlapped.exclusively { try communicator.allreduce(values) }
+  }
+}
+
+extension Shard {
+  /// This rank's rows of the blocks that a trainer's gradients are computed by.
+  ///
+  /// - Throws: `ConfigurationError`, in a ``RankError`` on every rank, when the rows are dealt otherwise.
+  func blocks<M: Model, O: Optimizer>(for core: TrainingCore<M, O>) throws -> [Range<Int>] where M.Scalar == Scalar {
+    try communicator.agree {
+      guard blocks == core.exchanger.sampleBlocks else {
+        throw ConfigurationError(
+          blocks == nil
+            ? "gradients are to be summed by blocks, but the rows aren't dealt in blocks: see Shard.dealt(in:)"
+            : "the rows are dealt in blocks, but gradients are not to be summed by the same ones: see "
+              + "GradientExchange.blocks")
+      }
+    }
+    return ownBlocks
   }
 }

@@ -19,13 +19,11 @@ extension Shard {
   public func fitScaling(_ scaling: Scaling) throws -> FeatureScaling<Scalar> {
     switch scaling {
     case .standard, .uniform:
-      var sums = FeatureScaling.featureSums(of: dataset)
-      try communicator.allreduce(&sums)
+      let sums = try sum { FeatureScaling.featureSums(of: dataset, rows: $0) }
       let means =
         scaling == .standard
         ? FeatureScaling<Scalar>.means(sums: sums) : FeatureScaling<Scalar>.commonMean(sums: sums)
-      var squares = FeatureScaling.centeredSquares(of: dataset, means: means)
-      try communicator.allreduce(&squares)
+      let squares = try sum { FeatureScaling.centeredSquares(of: dataset, rows: $0, means: means) }
       if scaling == .uniform { return .uniform(sums: sums, centeredSquares: squares) }
       return .standard(sums: sums, centeredSquares: squares)
     case .minMax:

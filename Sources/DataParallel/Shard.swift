@@ -25,6 +25,10 @@ public struct Shard<Scalar: TrainingScalar & MPIElement> {
   /// The number, in the whole set, of this rank's first row.
   public let globalOffset: Int
 
+  /// The blocks that whole ones of are on each rank, if ``dealt(in:)`` has made it so: what is worked out from the rows is
+  /// then the same to the last bit at any number of ranks.
+  public private(set) var blocks: SampleBlocks?
+
   /// Number of features in a row; the same on every rank.
   public var featureCount: Int { dataset.featureCount }
   /// Number of rows on this rank.
@@ -132,6 +136,53 @@ public struct Shard<Scalar: TrainingScalar & MPIElement> {
     try communicator.agree { [globalCount] in
       if globalCount == 0 { throw ConfigurationError("there are no rows to train on") }
     }
+  }
+
+  // MARK: Blocks
+
+  /// Moves rows such that each rank has whole blocks.
+  ///
+  /// - Throws: ``RankError`` on every rank when there are fewer blocks than ranks, or rows lie in a mapped file and would
+  ///   have to move.
+  public func dealt(in blocks: SampleBlocks) throws -> Shard {
+    try communicator.agree {
+      guard blocks.count >= communicator.size else {
+        throw ConfigurationError("\(blocks.count) blocks of samples for \(communicator.size) ranks: take more blocks")
+      }
+    }
+    var shard = try redistributed(to: blocks.boundaries(ranks: communicator.size, globalCount: globalCount))
+    shard.blocks = blocks
+    return shard
+  }
+
+  /// This rank's rows, by its own numbers, of each of its blocks; of the one that all of them are, where none are dealt.
+  var ownBlocks: [Range<Int>] {
+    guard let blocks else { return [0..<count] }
+    return blocks.owned(by: Part(communicator.rank, of: communicator.size)).map {
+      let rows = blocks.rows(of: $0, globalCount: globalCount)
+      return (rows.lowerBound - globalOffset)..<(rows.upperBound - globalOffset)
+    }
+  }
+
+  /// Sums over the rows of all ranks.
+  ///
+  /// - Parameter body: the sums over some rows of this rank; as many on every rank.
+  func sum(_ body: (Range<Int>) throws -> [Double]) throws -> [Double] {
+    let own = try ownBlocks.map(body)
+    guard blocks != nil else {
+      var sums = own[0]
+      try communicator.allreduce(&sums)
+      return sums
+    }
+    // By the tree of ``BlockAllreduce``, on every rank.
+    var sums = try communicator.allgather(own.flatMap { $0 })
+    let width = own[0].count
+    while sums.count > width {
+      sums = stride(from: 0, to: sums.count, by: 2 * width).flatMap { start in
+        (start..<(start + width)).map { sums[$0] + sums[$0 + width] }
+      }
+    }
+    return sums
   }
 
   // MARK: Using one

@@ -88,7 +88,7 @@ extension StochasticTrainer {
       "rows": "\(shard.globalCount)", "features": "\(shard.featureCount)", "targets": String(targets, radix: 16),
       "batch": "\(batchSize)", "seed": "\(seed)", "shuffle": "\(shuffle)", "sync-every": "\(syncEvery)",
       "average": averaging, "clip": core.clipNorm.map { "\($0)" } ?? "none",
-      "micro-batches": "\(core.context.microBatches)",
+      "micro-batches": "\(core.context.microBatches)", "blocks": shard.blocks.map { "\($0.count)" } ?? "none",
     ]
   }
 

@@ -4,8 +4,8 @@ public import MPI
 /// Trains a model by mini-batches, the ranks sharing every batch.
 ///
 /// The batch size is that of the *global* batch, and the order of the samples depends on the seed and the epoch alone,
-/// so the mathematics of a run doesn't depend on the number of ranks. In each step gradient, loss and sample count
-/// travel in one allreduce.
+/// so the mathematics of a run doesn't depend on the number of ranks; with ``GradientExchange/blocks`` its bits don't
+/// either. In each step gradient, loss and sample count travel in one allreduce.
 ///
 /// ```swift
 /// var trainer = try StochasticTrainer(
@@ -34,8 +34,24 @@ public struct StochasticTrainer<M: Model, O: Optimizer> where O.Scalar == M.Scal
   var checkpointer: Checkpointer?
   /// What a checkpoint says of the run.
   var run: KeyValuePairs<String, String> = [:]
-  private var order: SampleOrder?
+  /// Of each block of this rank.
+  private var orders: [BlockOrder] = []
   private var orderedRows = (offset: -1, count: -1, total: -1)
+
+  /// The order in which an epoch visits a block's samples, and the block's first row on this rank.
+  private struct BlockOrder {
+    var order: SampleOrder
+    let firstRow: Int
+
+    /// - Parameter rows: all of this rank.
+    func withBatch<Result>(
+      _ index: Int, of rows: Batch<Scalar>, _ body: (Batch<Scalar>) throws -> Result
+    ) rethrows -> Result {
+      try order.rows.withUnsafeBufferPointer {
+        try body(rows.rows(from: firstRow, in: UnsafeBufferPointer(rebasing: $0[order.batch(index)])))
+      }
+    }
+  }
 
   /// Epochs run so far.
   public internal(set) var epochs = 0
@@ -76,6 +92,9 @@ public struct StochasticTrainer<M: Model, O: Optimizer> where O.Scalar == M.Scal
       if syncEvery > 1, exchange.compression != nil {
         throw ConfigurationError(
           "what is averaged every \(syncEvery) steps is parameters: compress gradients, or do that")
+      }
+      if syncEvery > 1, exchange.blocks != nil {
+        throw ConfigurationError("with local SGD results depend on the number of ranks: average gradients in each step")
       }
       if let averagingFrom, averagingFrom < 1 {
         throw ConfigurationError("weights are averaged from step \(averagingFrom) on; steps count from 1")
@@ -176,21 +195,28 @@ public struct StochasticTrainer<M: Model, O: Optimizer> where O.Scalar == M.Scal
 
   private mutating func prepareOrder(of shard: Shard<Scalar>) throws {
     let rows = (shard.globalOffset, shard.count, shard.globalCount)
-    if order == nil || orderedRows != rows {
-      order = try core.communicator.agree {
-        try SampleOrder(
-          globalCount: shard.globalCount, rows: shard.globalOffset..<(shard.globalOffset + shard.count),
-          batchSize: batchSize, seed: seed, shuffle: shuffle)
+    if orders.isEmpty || orderedRows != rows {
+      let blocks = try shard.blocks(for: core)
+      orders = try core.communicator.agree {
+        try blocks.map { rows in
+          let first = shard.globalOffset + rows.lowerBound
+          return BlockOrder(
+            order: try SampleOrder(
+              globalCount: shard.globalCount, rows: first..<(first + rows.count), batchSize: batchSize, seed: seed,
+              shuffle: shuffle), firstRow: rows.lowerBound)
+        }
       }
       orderedRows = rows
     }
-    order!.prepare(epoch: epochs)
+    for index in orders.indices { orders[index].order.prepare(epoch: epochs) }
   }
 
   private mutating func runSteps(_ shard: Shard<Scalar>) throws {
-    try forEachBatch(of: shard) { trainer, batch, _ in
+    try forEachBatch(of: shard) { trainer, orders, rows, index in
       trainer.prepareCall(after: 1)
-      let totals = try trainer.core.step(batch)
+      let totals = try trainer.core.step { block, compute in
+        try orders[block].withBatch(index, of: rows, compute)
+      }
       trainer.addToAverage()
       return totals
     }
@@ -199,9 +225,10 @@ public struct StochasticTrainer<M: Model, O: Optimizer> where O.Scalar == M.Scal
   private mutating func runLocalSteps(_ shard: Shard<Scalar>) throws {
     var since = (loss: 0.0, weight: 0.0)
     var first = core.steps + 1
-    try forEachBatch(of: shard) { trainer, batch, isLast in
-      let own = try trainer.core.localStep(batch)
+    try forEachBatch(of: shard) { trainer, orders, rows, index in
+      let own = try orders[0].withBatch(index, of: rows) { try trainer.core.localStep($0) }
       since = (since.loss + own.loss, since.weight + own.weight)
+      let isLast = index == orders[0].order.batchCount - 1
       guard isLast || trainer.core.steps % trainer.syncEvery == 0 else { return (0, 0) }
       trainer.prepareCall(after: 0)
       let totals = try trainer.core.averageParameters(since, over: first...trainer.core.steps)
@@ -216,20 +243,19 @@ public struct StochasticTrainer<M: Model, O: Optimizer> where O.Scalar == M.Scal
     if let checkpointer { core.isCalling = checkpointer.isCalling(after: core.steps + steps) }
   }
 
-  /// Calls `body` with this rank's rows of each global batch in turn, from where the epoch is, and sums up what it
-  /// returns.
+  /// Calls `body` with the number of each global batch in turn, from where the epoch is, and sums up what it returns.
   private mutating func forEachBatch(
     of shard: Shard<Scalar>,
-    _ body: (inout Self, Batch<Scalar>, _ isLast: Bool) throws -> (loss: Double, weight: Double)
+    _ body: (inout Self, [BlockOrder], _ rows: Batch<Scalar>, Int) throws -> (loss: Double, weight: Double)
   ) throws {
     // Moved out and back, so that its arrays are never copied.
-    let order = self.order.take()!
-    defer { self.order = order }
-    try order.rows.withUnsafeBufferPointer { rows in
-      for index in progress.batch..<max(progress.batch, order.batchCount) {
-        let totals = try shard.withBatch(UnsafeBufferPointer(rebasing: rows[order.batch(index)])) { batch in
-          try body(&self, batch, index == order.batchCount - 1)
-        }
+    let orders = self.orders
+    self.orders = []
+    defer { self.orders = orders }
+    let count = orders[0].order.batchCount
+    try shard.withBatch { rows in
+      for index in progress.batch..<max(progress.batch, count) {
+        let totals = try body(&self, orders, rows, index)
         progress = (index + 1, progress.loss + totals.loss, progress.weight + totals.weight)
         try answerCalls()
       }
@@ -248,9 +274,9 @@ public struct StochasticTrainer<M: Model, O: Optimizer> where O.Scalar == M.Scal
   private mutating func descendRowByRow(_ shard: Shard<Scalar>) throws -> Bool {
     let model = core.model
     guard core.communicator.size == 1, batchSize == 1, averagingFrom == nil, movingAverage == nil,
-      core.clipNorm == nil, var sgd = core.optimizer as? SGD<Scalar>
+      core.clipNorm == nil, !core.exchanger.isBlockwise, var sgd = core.optimizer as? SGD<Scalar>
     else { return false }
-    let order = self.order!
+    let order = orders[0].order
     let clock = ContinuousClock()
     let start = clock.now
     func descend(_ range: Range<Int>) -> Double? {

@@ -56,6 +56,17 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
         throw ConfigurationError("gradients are clipped to a norm of \(clipNorm); it must be above 0")
       }
       if microBatches < 1 { throw ConfigurationError("\(microBatches) micro-batches; at least 1") }
+      if let blocks = exchange.blocks {
+        for (isGiven, what) in [
+          (exchange.compression != nil, "compressed gradients"), (exchange.shardsOptimizer, "a sharded optimizer"),
+          (exchange.wire != .full, "another wire format"), (exchange.overlap == .on, "overlap that is on"),
+        ] where isGiven {
+          throw ConfigurationError("what is reproducible at any number of ranks doesn't go with \(what)")
+        }
+        if communicator.size > blocks.count {
+          throw ConfigurationError("\(blocks.count) blocks of samples for \(communicator.size) ranks: take more blocks")
+        }
+      }
       if exchange.shardsOptimizer, optimizer.needsWholeTensors {
         throw ConfigurationError("\(O.self) looks at whole tensors, so its state can't be sharded over the ranks")
       }
@@ -88,14 +99,22 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
     self.optimizer.prepare(ParameterLayout(model), owning: owned)
   }
 
-  /// One step on a global batch of which this rank has `batch`: gradient, one allreduce, update.
+  /// Computes the gradient by some samples, from within a call to ``step(_:)``.
+  typealias Compute = (Batch<Scalar>) throws -> Void
+
+  /// One step on a global batch: gradient, one allreduce, update.
   ///
+  /// - Parameter body: hands over this rank's samples of one of its blocks, counted from 0; of the only one, unless results
+  ///   are to be reproducible.
   /// - Returns: the global batch's sum of losses before the step, and its weight.
-  mutating func step(_ batch: Batch<Scalar>) throws -> (loss: Double, weight: Double) {
+  mutating func step(_ body: (Int, Compute) throws -> Void) throws -> (loss: Double, weight: Double) {
     let clock = ContinuousClock()
     let start = clock.now
     exchanger.begin()
-    try computeGradient(of: batch, observer: communicator.size > 1 ? exchanger : nil)
+    let observer = communicator.size > 1 || exchanger.isBlockwise ? exchanger : nil
+    for block in 0..<exchanger.blockCount {
+      try body(block) { try computeGradient(of: $0, into: exchanger.bucket(of: block), observer: observer) }
+    }
     let computed = clock.now
     let exchange = try exchanger.finish(through: &compression)
     let exchanged = clock.now
@@ -115,7 +134,7 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
   mutating func localStep(_ batch: Batch<Scalar>) throws -> (loss: Double, weight: Double) {
     let clock = ContinuousClock()
     let start = clock.now
-    try computeGradient(of: batch, observer: nil)
+    try computeGradient(of: batch, into: bucket, observer: nil)
     let totals = bucket.totals
     // The schedule is the same on all ranks, also where one has no samples in a batch.
     if totals.weight == 0 { optimizer.beginStep() }
@@ -139,7 +158,8 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
     for index in parameters.indices { bucket.all[index] = parameters[index] * weight }
     bucket.totals = totals
     bucket.isCalling = isCalling
-    try communicator.allreduce(bucket.buffer, using: exchanger.algorithm)
+    // Which blocks exclude.
+    try communicator.allreduce(exchanger.buffer!, using: exchanger.algorithm)
     let sums = bucket.totals
     isCalling = bucket.isCalling
     try checkFinite(sums.loss, span)
@@ -151,7 +171,9 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
     return sums
   }
 
-  private func computeGradient(of batch: Batch<Scalar>, observer: GradientExchanger<Scalar>?) throws {
+  private func computeGradient(
+    of batch: Batch<Scalar>, into bucket: GradientBucket<Scalar>, observer: GradientExchanger<Scalar>?
+  ) throws {
     var context = context
     context.observer = observer
     let loss = try parameters.withUnsafeBufferPointer {

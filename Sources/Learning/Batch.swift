@@ -52,6 +52,18 @@ public struct Batch<Scalar: TrainingScalar> {
       targets: targets + first, sampleWeights: sampleWeights.map { $0 + first }, firstRow: firstRow + first)
   }
 
+  /// Rows of a stretch of a storage that this is all of, in some order.
+  ///
+  /// - Parameters:
+  ///   - first: where the stretch starts.
+  ///   - order: rows, counted from there.
+  package func rows(from first: Int, in order: UnsafeBufferPointer<Int32>) -> Batch {
+    Batch(
+      count: order.count, featureCount: featureCount, features: features + first * featureCount,
+      targets: targets + first, sampleWeights: sampleWeights.map { $0 + first }, order: order.baseAddress,
+      firstRow: firstRow + first)
+  }
+
   /// Number of row `index` in the storage.
   package func number(_ index: Int) -> Int { firstRow + storageRow(index) }
 

@@ -29,8 +29,9 @@ final class Passes: @unchecked Sendable {  // all that changes is behind the loc
   /// The gradient of one micro-batch, where there are several.
   private var scratch: [Float] = []
 
-  /// The most samples of a pass that only goes forward: no more than of one in training, whose memory is there.
-  private var largestForward: Int { min(256, passes.keys.lazy.filter(\.isTraining).map(\.batch).max() ?? 256) }
+  /// The most samples of a pass that only goes forward: enough to compute fast, few enough to need no more memory than
+  /// training. Always as many, since results may depend on it in the last bit.
+  private static let largestForward = 64
 
   /// - Parameter inputs: the shape of each layer's input.
   init(
@@ -123,7 +124,7 @@ final class Passes: @unchecked Sendable {  // all that changes is behind the loc
     lock.lock()
     defer { lock.unlock() }
     guard let values = parameters.baseAddress else { return }
-    let most = largestForward
+    let most = Self.largestForward
     for first in stride(from: 0, to: batch.count, by: most) {
       let rows = first..<min(first + most, batch.count)
       let pass = try pass(Key(batch: rows.count, isTraining: false))
@@ -156,7 +157,7 @@ final class Passes: @unchecked Sendable {  // all that changes is behind the loc
   private func pass(_ key: Key) throws -> Pass {
     if let known = passes[key] { return known }
     // A rank's share of the batches takes few sizes; a caller that tries many gets no pile of them.
-    if passes.count >= 8 { passes.removeAll() }
+    if passes.count >= 16 { passes.removeAll() }
     let builder = PassBuilder(
       batch: key.batch, isTraining: key.isTraining, arrays: arrays, computing: computing,
       isSliced: key.isSliced)

@@ -21,6 +21,7 @@ struct CompressionOption: ExpressibleByArgument {
     name = argument
   }
 
+  var isNone: Bool { name == Self.none.name }
   var defaultValueDescription: String { name }
 
   /// `nil` for `none`.

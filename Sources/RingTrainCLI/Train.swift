@@ -314,6 +314,10 @@ struct Train: ParsableCommand {
         modelKind.losses.contains(loss),
         "--model \(modelKind.rawValue) has no --loss \(loss), but \(modelKind.losses.joined(separator: ", "))")
     }
+    try require(
+      syncEvery == 1 || !exchange.reproducible,
+      "--sync-every and --reproducible exclude each other: local SGD depends "
+        + "on the number of ranks")
     try require(ema == nil || !average, "--ema and --average exclude each other")
     try require(
       accumulate == 1 || modelKind.isNetwork, "--accumulate is for networks: no other model needs memory for a batch")

@@ -128,6 +128,13 @@ struct TrainingRun<Scalar: TrainingScalar & MPIElement> {
         try rows.train.split(testFraction: fraction, seed: options.seed)
       }
     }
+    if let blocks = try options.exchange.sampleBlocks {
+      try naming("--reproducible") {
+        rows.train = try rows.train.dealt(in: blocks)
+        rows.validation = try rows.validation?.dealt(in: blocks)
+        rows.test = try rows.test?.dealt(in: blocks)
+      }
+    }
     return rows
   }
 
@@ -221,7 +228,8 @@ struct TrainingRun<Scalar: TrainingScalar & MPIElement> {
     GradientExchange(
       algorithm: options.allreduce, wire: options.exchange.wire, overlap: options.exchange.overlap,
       bucketBytes: Int((options.exchange.bucketMib * 1_048_576).rounded()),
-      shardsOptimizer: options.exchange.zero, compression: try options.exchange.compress.compression(of: Scalar.self))
+      shardsOptimizer: options.exchange.zero, compression: try options.exchange.compress.compression(of: Scalar.self),
+      blocks: try options.exchange.sampleBlocks)
   }
 
   private func stoppingRule() throws -> StoppingRule? {

@@ -49,6 +49,27 @@ let shardCases: [Case] = [
       _ = try Shard<Double>(scattering: nil, over: world)
     }
   },
+  Case("shards", "rows move to any borders, their weights with them") { world in
+    let rows: Dataset<Double> = try Problem(rows: 23, features: 3).dataset()
+    let weighted = try Dataset(
+      featureCount: 3, features: rows.features, targets: rows.targets, sampleWeights: (0..<23).map(Double.init))
+    for set in [rows, weighted] {
+      let shard = try Shard(scattering: world.isRoot ? set : nil, over: world)
+      // All to the first, all to the last, unevenly, and where they are.
+      let middle = (1..<max(world.size, 1)).map { 23 * $0 * $0 / (world.size * world.size) }
+      let borders = [
+        [0] + Array(repeating: 23, count: world.size), Array(repeating: 0, count: world.size) + [23],
+        [0] + middle + [23], [0] + (1...world.size).map { Part($0 - 1, of: world.size).range(of: 23).upperBound },
+      ]
+      for borders in borders {
+        let moved = try shard.redistributed(to: borders)
+        expectEqual(moved.globalOffset, borders[world.rank], "\(borders): the first row")
+        expectEqual(moved.count, borders[world.rank + 1] - borders[world.rank], "\(borders): rows")
+        try expectRows(of: moved, set, "\(borders)")
+        try expectRows(of: moved.redistributed(to: borders.map { $0 == 0 ? 0 : 23 }), set, "\(borders) and on")
+      }
+    }
+  },
   Case("shards", "which rows are held out doesn't depend on the ranks") { world in
     let whole: Dataset<Double> = try Problem().dataset()
     let (train, test) = try whole.split(testFraction: 0.25, seed: 9)

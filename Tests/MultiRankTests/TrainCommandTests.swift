@@ -17,6 +17,23 @@ extension MultiRankTests {
       #expect(json["test_metric"] as? Double ?? 0 >= 0.95, "\(json)")
     }
 
+    /// To the last bit, whatever is trained, and whoever reads what.
+    @Test(arguments: [
+      ["--model", "softmax", "--epochs", "3", "--early-stopping", "0.2", "--class-weight", "balanced"],
+      ["--model", "mlp", "--epochs", "2", "--dropout", "0.2", "--clip", "1", "--ema", "0.9"],
+      ["--data", "make-regression:n=1001,features=5", "--trainer", "gd", "--tol", "1e-4", "--precision", "f64"],
+    ])
+    func isReproducibleAtAnyNumberOfRanks(arguments: [String]) async throws {
+      var results: Set<String> = []
+      for ranks in [1, 2, 3, 8] {
+        let outcome = try await Launcher.mpirun(
+          ranks: ranks, "ringtrain", ["train", "--reproducible", "--json"] + arguments)
+        let json = try outcome.json()
+        results.insert("\(json["weights_hash"] ?? "") \(json["epochs"] ?? "") \(json["loss"] ?? "")")
+      }
+      #expect(results.count == 1, "\(results)")
+    }
+
     @Test func prints() async throws {
       let outcome = try await ringtrain(ranks: 2, "train", "--epochs", "3")
       #expect(outcome.exitCode == 0, "\(outcome)")

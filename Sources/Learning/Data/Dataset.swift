@@ -28,6 +28,9 @@ public struct Dataset<Scalar: TrainingScalar>: Sendable {
     try storage.withUnsafeBufferPointer(body)
   }
 
+  /// Whether the features lie in a file rather than in memory.
+  package var isMapped: Bool { storage.isMapped }
+
   /// Number of rows.
   public var count: Int { targets.count }
 

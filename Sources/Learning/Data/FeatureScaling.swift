@@ -48,14 +48,16 @@ public struct FeatureScaling<Scalar: TrainingScalar>: Sendable, Equatable, Codab
 
 extension FeatureScaling {
   /// The sum of each feature, and, last, the number of rows. Those of several parts add up.
+  /// - Parameter rows: some of the rows; all by default.
   @specialized(where Scalar == Float)
   @specialized(where Scalar == Double)
-  public static func featureSums(of dataset: Dataset<Scalar>) -> [Double] {
+  public static func featureSums(of dataset: Dataset<Scalar>, rows: Range<Int>? = nil) -> [Double] {
+    let rows = rows ?? 0..<dataset.count
     var sums = [Double](repeating: 0, count: dataset.featureCount)
-    forEachRow(of: dataset, with: &sums) { row, sums in
+    forEachRow(rows, of: dataset, with: &sums) { row, sums in
       for column in 0..<row.count { sums[column] += Double(row[column]) }
     }
-    return sums + [Double(dataset.count)]
+    return sums + [Double(rows.count)]
   }
 
   /// The means of the features.
@@ -66,13 +68,15 @@ extension FeatureScaling {
   }
 
   /// The sum of each feature's squared differences from its mean. Those of several parts add up.
+  /// - Parameter rows: some of the rows; all by default.
   @specialized(where Scalar == Float)
   @specialized(where Scalar == Double)
-  public static func centeredSquares(of dataset: Dataset<Scalar>, means: [Double]) -> [Double] {
+  public static func centeredSquares(of dataset: Dataset<Scalar>, rows: Range<Int>? = nil, means: [Double]) -> [Double]
+  {
     precondition(means.count == dataset.featureCount, "\(dataset.featureCount) features, \(means.count) means")
     var squares = [Double](repeating: 0, count: dataset.featureCount)
     means.withUnsafeBufferPointer { means in
-      forEachRow(of: dataset, with: &squares) { row, squares in
+      forEachRow(rows ?? 0..<dataset.count, of: dataset, with: &squares) { row, squares in
         for column in 0..<row.count {
           let difference = Double(row[column]) - means[column]
           squares[column] += difference * difference
@@ -88,7 +92,7 @@ extension FeatureScaling {
   public static func featureExtremes(of dataset: Dataset<Scalar>) -> (minima: [Double], maxima: [Double]) {
     let width = dataset.featureCount
     var extremes = [Scalar](repeating: .infinity, count: width) + [Scalar](repeating: -.infinity, count: width)
-    forEachRow(of: dataset, with: &extremes) { row, extremes in
+    forEachRow(0..<dataset.count, of: dataset, with: &extremes) { row, extremes in
       for column in 0..<row.count {
         let value = row[column]
         extremes[column] = value < extremes[column] ? value : extremes[column]
@@ -100,13 +104,13 @@ extension FeatureScaling {
 
   @inline(__always)
   private static func forEachRow<Result>(
-    of dataset: Dataset<Scalar>, with results: inout [Result],
+    _ rows: Range<Int>, of dataset: Dataset<Scalar>, with results: inout [Result],
     _ body: (UnsafeBufferPointer<Scalar>, UnsafeMutableBufferPointer<Result>) -> Void
   ) {
-    let (width, rows) = (dataset.featureCount, dataset.count)
+    let width = dataset.featureCount
     results.withUnsafeMutableBufferPointer { results in
       dataset.storage.withUnsafeBufferPointer { features in
-        for row in 0..<rows {
+        for row in rows {
           body(UnsafeBufferPointer(rebasing: features[(row * width)..<((row + 1) * width)]), results)
         }
       }

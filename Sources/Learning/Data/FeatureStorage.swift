@@ -19,6 +19,13 @@ struct FeatureStorage<Scalar: TrainingScalar>: Sendable {
     }
   }
 
+  var isMapped: Bool {
+    switch home {
+    case .memory: false
+    case .file: true
+    }
+  }
+
   /// All in memory; a copy if they lie in a file.
   var array: [Scalar] {
     switch home {

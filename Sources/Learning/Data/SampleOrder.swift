@@ -52,6 +52,13 @@ public struct SampleOrder: Sendable {
     self.shuffle = shuffle
   }
 
+  static let mostStrata = 64
+
+  /// The largest power of two up to ``mostStrata`` and the number of samples; 1 for an empty set.
+  static func strataCount(of total: Int) -> Int {
+    1 << min(mostStrata.trailingZeroBitCount, Int.bitWidth - 1 - max(total, 1).leadingZeroBitCount)
+  }
+
   /// Number of global batches in an epoch; the same for every part.
   public var batchCount: Int { globalCount / batchSize + (globalCount % batchSize > 0 ? 1 : 0) }
 
@@ -158,7 +165,6 @@ private struct Strata: Sendable {
     let base: Int
   }
 
-  /// Number of strata: the largest power of two up to 64 and the number of samples; 1 for an empty set.
   let count: Int
   let largestCount: Int
   /// Those that the part has rows in.
@@ -177,8 +183,8 @@ private struct Strata: Sendable {
   private let bitCount: Int
 
   init(of total: Int, overlapping owned: Range<Int>) {
-    bitCount = min(6, Int.bitWidth - 1 - max(total, 1).leadingZeroBitCount)
-    count = 1 << bitCount
+    count = SampleOrder.strataCount(of: total)
+    bitCount = count.trailingZeroBitCount
     largestCount = Part(0, of: count).range(of: total).count
     bases = [Int](repeating: 0, count: count)
     for index in 0..<count {

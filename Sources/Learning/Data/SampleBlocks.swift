@@ -1,0 +1,38 @@
+/// The samples of a data set cut into blocks that stay the same however many ranks share them: what is worked out for
+/// each block by itself, and added up in an order that depends on the blocks alone, has the same bits anywhere.
+///
+/// Blocks are made of whole strata of ``SampleOrder``, so a shuffled batch takes about as many samples from each.
+public struct SampleBlocks: Sendable, Equatable {
+  /// How many; a power of two.
+  public let count: Int
+
+  /// - Parameter count: 1, 2, 4, 8, 16, 32 or 64; as many ranks can share the work at most.
+  /// - Throws: `ConfigurationError` for any other number.
+  public init(_ count: Int) throws(ConfigurationError) {
+    guard count > 0, count <= SampleOrder.mostStrata, count & (count - 1) == 0 else {
+      throw ConfigurationError("\(count) blocks of samples; it must be 1, 2, 4, 8, 16, 32 or 64")
+    }
+    self.count = count
+  }
+
+  /// The rows of a block, in a set of `globalCount`; none for some blocks of a small set.
+  public func rows(of block: Int, globalCount: Int) -> Range<Int> {
+    func start(_ block: Int) -> Int {
+      let strata = SampleOrder.strataCount(of: globalCount)
+      let stratum = block * strata / count
+      return stratum < strata ? Part(stratum, of: strata).range(of: globalCount).lowerBound : globalCount
+    }
+    return start(block)..<start(block + 1)
+  }
+
+  /// The blocks that a rank has.
+  public func owned(by rank: Part) -> Range<Int> { rank.range(of: count) }
+
+  /// Where the ranks' rows start, and, last, where those of the last end.
+  public func boundaries(ranks: Int, globalCount: Int) -> [Int] {
+    (0..<ranks).map { rank in
+      let first = owned(by: Part(rank, of: ranks)).lowerBound
+      return first < count ? rows(of: first, globalCount: globalCount).lowerBound : globalCount
+    } + [globalCount]
+  }
+}
