@@ -62,6 +62,8 @@ extension WireFormat: ExpressibleByArgument {}
   @Option(help: "Keeps the training's state in this folder meanwhile.") var checkpoint: String?
   @Option(help: "After how many steps each.") var checkpointEvery = 100
 
+  @Flag(help: "Gives the same bits at any number of ranks, from 8 blocks of samples.") var reproducible = false
+
   @Flag(help: "Every rank trains by itself, and exchanges nothing.") var alone = false
 
   func run() throws {
@@ -83,13 +85,16 @@ extension WireFormat: ExpressibleByArgument {}
     var generator = SeededGenerator(seed: 1, stream: UInt64(world.rank))
     let features = (0..<(rows * 784)).map { _ in Float(generator.uniform()) }
     let targets = (0..<rows).map { _ in Float(generator.next(below: 10)) }
-    let shard = try Shard(Dataset(featureCount: 784, features: features, targets: targets), over: world)
+    let blocks = try reproducible ? SampleBlocks(8) : nil
+    var shard = try Shard(Dataset(featureCount: 784, features: features, targets: targets), over: world)
+    if let blocks { shard = try shard.dealt(in: blocks) }
     let before = residentMemory()
     let network = try subject.network(computing)
     var trainer = try StochasticTrainer(
       network, optimizer: SGD(learningRate: 0.01), batchSize: batch * world.size, over: world,
       exchange: GradientExchange(
-        wire: wire, overlap: overlap, compression: GradientExchange.compression(named: compress, of: Float.self)))
+        wire: wire, overlap: overlap, compression: GradientExchange.compression(named: compress, of: Float.self),
+        blocks: blocks))
     let first = try trainer.runEpoch(on: shard)
     var reports: [TrainingReport] = []
     let sentBefore = sentBytes()
