@@ -41,8 +41,11 @@ let package = Package(
     .target(name: "DataParallel", dependencies: ["Collectives", "Learning", "Measurement"]),
     .target(name: "Measurement", dependencies: ["Collectives"]),
     .target(name: "RingTrain", dependencies: ["DataParallel", "Measurement"]),
+    // Without MPI: it is what starts mpirun.
+    .target(name: "Supervision", dependencies: [logging]),
     .executableTarget(
-      name: "RingTrainCLI", dependencies: ["RingTrain", "Networks", "NetworkFiles", argumentParser, logging]),
+      name: "RingTrainCLI",
+      dependencies: ["RingTrain", "Networks", "NetworkFiles", "Supervision", argumentParser, logging]),
 
     .executableTarget(
       name: "full-batch-bandwidth", dependencies: ["RingTrain", argumentParser], path: "Benchmarks/FullBatchBandwidth",
@@ -69,6 +72,7 @@ let package = Package(
     .testTarget(name: "LearningTests", dependencies: ["Learning"]),
     .testTarget(name: "CollectivesTests", dependencies: ["Collectives", "MPI"]),
     .testTarget(name: "MeasurementTests", dependencies: ["Measurement"]),
+    .testTarget(name: "SupervisionTests", dependencies: ["Supervision"]),
     // Started by the tests under mpirun.
     .executableTarget(
       name: "multirank-suite",

@@ -9,6 +9,7 @@
 #       RATE=1gbit                  what a host's link carries each way; any speed unless set
 #       OWNER=PID                   when this process ends, so do the hosts
 #   multihost.sh run ARGS...        mpirun ARGS..., started on node1; over all hosts unless ARGS have --host(file)
+#   multihost.sh launch CMD...      runs CMD, which starts mpirun itself, on node1, the settings in its environment
 #   multihost.sh on I CMD...        runs CMD on node I
 #   multihost.sh link I up|down|RATE   connects, cuts or reshapes the link of node I
 #   multihost.sh down               ends the hosts, whatever runs on them, and removes FOLDER
@@ -137,13 +138,16 @@ END
 
 # All that Open MPI leaves lying about when it is killed is in the hosts' own /dev/shm; TMPDIR is a folder that all
 # hosts see. Every host takes itself for the only one on the machine, so ranks aren't bound to its cores, and yield.
-run() {
+launch() {
   export TMPDIR="$folder/tmp" OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-  on 1 mpirun --mca orte_default_hostfile "$folder/hostfile" --mca plm_rsh_agent "$folder/rsh" \
-    --mca btl_tcp_if_include "$SUBNET.0/24" --mca oob_tcp_if_include "$SUBNET.0/24" \
-    --mca orte_tmpdir_base /dev/shm --mca btl_vader_backing_directory /dev/shm \
-    --mca osc_sm_backing_directory /dev/shm --mca mpi_yield_when_idle 1 --bind-to none "$@"
+  export OMPI_MCA_plm_rsh_agent="$folder/rsh" \
+    OMPI_MCA_btl_tcp_if_include="$SUBNET.0/24" OMPI_MCA_oob_tcp_if_include="$SUBNET.0/24" \
+    OMPI_MCA_orte_tmpdir_base=/dev/shm OMPI_MCA_btl_vader_backing_directory=/dev/shm \
+    OMPI_MCA_osc_sm_backing_directory=/dev/shm OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_hwloc_base_binding_policy=none
+  on 1 "$@"
 }
+
+run() { launch mpirun --mca orte_default_hostfile "$folder/hostfile" "$@"; }
 
 # Works as well on what an interrupted 'up' has left.
 down() {
@@ -176,6 +180,7 @@ case $command in
     up
     ;;
   run) locate; run "$@" ;;
+  launch) locate; launch "$@" ;;
   on) locate; on "$@" ;;
   link)
     locate

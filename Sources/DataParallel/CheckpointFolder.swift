@@ -3,7 +3,7 @@ import Learning
 
 /// A folder of checkpoints. Of the files in it only those are looked at, or removed, whose names are just as they are made
 /// here.
-struct CheckpointFolder: Sendable {
+package struct CheckpointFolder: Sendable {
   let path: String
 
   /// - Parameter path: with or without a slash at its end.
@@ -35,6 +35,9 @@ struct CheckpointFolder: Sendable {
 
   /// The steps that there are checkpoints of, the newest first.
   func steps() throws(DataError) -> [Int] { try names().compactMap(Self.step(in:)).sorted(by: >) }
+
+  /// That of the newest checkpoint in a folder, undamaged or not; `nil` where there is none.
+  package static func newestStep(in path: String) -> Int? { (try? CheckpointFolder(path).steps())?.first }
 
   /// The newest checkpoint that is undamaged, and what was wrong with newer ones. `nil` if there is none at all.
   ///

@@ -56,7 +56,7 @@ struct JSONObject {
 ///
 /// mpirun gives the ranks a pseudo-terminal even where its own output goes to a file or pipe: so ask where that goes.
 func outputIsTerminal() -> Bool {
-  guard Launch.isUnderLauncher else { return isatty(1) == 1 }
+  guard LauncherEnvironment.isPresent else { return isatty(1) == 1 }
   let parent = "/proc/\(getppid())"
   guard let name = try? String(contentsOfFile: "\(parent)/comm", encoding: .utf8),
     ["mpirun", "orterun", "prterun", "mpiexec"].contains(name.trimmingCharacters(in: .whitespacesAndNewlines)),

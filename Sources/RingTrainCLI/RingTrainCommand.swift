@@ -10,12 +10,13 @@ import RingTrain
       Examples:
         ringtrain train
         mpirun -np 4 ringtrain train --data fashion-mnist --save weights.safetensors
+        ringtrain launch -np 4 -- train --data fashion-mnist --checkpoint run1
         ringtrain evaluate --weights weights.safetensors --data fashion-mnist
         mpirun -np 2 ringtrain bench allreduce -b 4 -e 64M
         mpirun -np 2 ringtrain tune
       """,
     version: ringTrainVersion,
-    subcommands: [Train.self, Evaluate.self, Info.self, Bench.self, Tune.self],
+    subcommands: [Train.self, Launch.self, Evaluate.self, Info.self, Bench.self, Tune.self],
     defaultSubcommand: Train.self)
 
   /// Parses before MPI is started: whoever asks for help, or mistypes a flag, needs no MPI.
@@ -25,7 +26,7 @@ import RingTrain
       try command.run()
     } catch {
       let isFailure = exitCode(for: error) != .success
-      if !Launch.isRoot {
+      if !LauncherEnvironment.isRoot {
         // Rank 0 says it for all. If it fails likewise, mpirun ends this process, too; if it doesn't, this rank was
         // started with arguments of its own, and must speak for itself.
         if !isFailure { Foundation.exit(0) }
@@ -37,10 +38,10 @@ import RingTrain
 }
 
 /// What can be told before MPI has started.
-enum Launch {
+enum LauncherEnvironment {
   static let rank = Int(ProcessInfo.processInfo.environment["OMPI_COMM_WORLD_RANK"] ?? "") ?? 0
   static var isRoot: Bool { rank == 0 }
-  static let isUnderLauncher = ProcessInfo.processInfo.environment["OMPI_COMM_WORLD_RANK"] != nil
+  static let isPresent = ProcessInfo.processInfo.environment["OMPI_COMM_WORLD_RANK"] != nil
 }
 
 /// For `validate()` of the commands.
@@ -51,6 +52,24 @@ func require(_ condition: Bool, _ complaint: @autoclosure () -> String) throws {
 /// An error that all ranks know of, and the file or flag that it is about.
 struct SubjectError: CollectiveError, CustomStringConvertible {
   let description: String
+}
+
+/// An error that all ranks have found together is one of the input, the settings, or the course of the training, which
+/// another attempt would take as well: an exit code of its own says so.
+struct LastingError: CollectiveError, ExitCodeError, CustomStringConvertible {
+  let description: String
+  /// `EX_DATAERR` of `sysexits.h`.
+  var exitCode: Int32 { 65 }
+}
+
+/// Tells by the exit code which errors would come again.
+func markingLastingErrors<Result>(_ body: () throws -> Result) throws -> Result {
+  do {
+    return try body()
+  } catch let error as any CollectiveError where !(error is any ExitCodeError || error is ReplicaMismatch) {
+    // But for parameters that have come apart, which those of the last checkpoint haven't.
+    throw LastingError(description: "\(error)")
+  }
 }
 
 /// Puts the file or flag at fault before what all ranks complain of, and a hint behind it.

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Foundation
 import RingTrain
 
 struct Train: ParsableCommand {
@@ -340,11 +341,15 @@ struct Train: ParsableCommand {
   }
 
   func run() throws {
+    // Asked for a checkpoint before the training has begun: there is nothing to write yet.
+    if checkpoints.checkpoint != nil { signal(SIGUSR1, SIG_IGN) }
     try withMPI(timeout: guarding.deadline, checksEverything: guarding.checksEverything) { world in
-      try world.requireSameArguments()
-      switch precision {
-      case .f32: try TrainingRun<Float>(self, over: world).run()
-      case .f64: try TrainingRun<Double>(self, over: world).run()
+      try markingLastingErrors {
+        try world.requireSameArguments()
+        switch precision {
+        case .f32: try TrainingRun<Float>(self, over: world).run()
+        case .f64: try TrainingRun<Double>(self, over: world).run()
+        }
       }
     }
   }

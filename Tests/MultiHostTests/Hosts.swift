@@ -45,12 +45,32 @@ struct Hosts {
     slots: [Int], _ executable: String, _ arguments: [String] = [], options: [String] = [],
     deadline: Duration = .seconds(300)
   ) async throws -> Launcher.Outcome {
+    try await run(
+      ["run", "--hostfile", hostfile(slots), "-np", "\(slots.reduce(0, +))"] + options + [Launcher.path(of: executable)]
+        + arguments, deadline: deadline)
+  }
+
+  /// Trains on digits by `ringtrain launch`, started on the first host.
+  ///
+  /// - Parameters:
+  ///   - slots: how many ranks each host takes.
+  ///   - options: more arguments for `launch`.
+  ///   - arguments: more arguments for `train`.
+  ///   - script: what is done meanwhile; `$multihost` is the script that has made the hosts.
+  func launch(
+    slots: [Int], options: [String] = [], _ arguments: [String], meanwhile script: String
+  ) async throws -> Launcher.Outcome {
+    try await Launcher.alone(
+      [Self.script.path, "launch", Launcher.path(of: "ringtrain"), "launch", "--hostfile", hostfile(slots)] + options
+        + ["--", "train", "--epochs", "400", "--json"] + arguments, meanwhile: script,
+      environment: ["MULTIHOST": folder.path, "multihost": Self.script.path, "RINGTRAIN_TIMEOUT": "10"])
+  }
+
+  private func hostfile(_ slots: [Int]) throws -> String {
     let hostfile = folder.appending(path: "layout").path
     try slots.enumerated().map { "node\($0 + 1) slots=\($1)\n" }.joined()
       .write(toFile: hostfile, atomically: true, encoding: .utf8)
-    return try await run(
-      ["run", "--hostfile", hostfile, "-np", "\(slots.reduce(0, +))"] + options + [Launcher.path(of: executable)]
-        + arguments, deadline: deadline)
+    return hostfile
   }
 }
 

@@ -105,6 +105,40 @@ struct MultiHostTests {
     for failure in outcome.failedCases { Issue.record("\(slots): \(failure)") }
   }
 
+  /// The link of the second host is cut amid a training: that goes on, on the first one alone.
+  @Test func launchGoesOnWithoutALostHost() async throws {
+    try await withTemporaryFolder { folder in
+      let outcome = try await hosts.launch(
+        slots: [1, 1], options: ["--min-ranks", "1"], ["--checkpoint", folder.path, "--checkpoint-every", "100"],
+        meanwhile: "await ls \(folder.path)/step-*; $multihost link 2 down")
+      _ = try await hosts.run(["link", "2", "up"])
+      let json = try #require(try outcome.jsonLines().last)
+      #expect(json["ranks"] as? Int == 1 && json["hosts"] as? Int == 1, "\(outcome)")
+      #expect(json["epochs"] as? Int == 400 && json["test_metric"] as? Double ?? 0 > 0.93, "\(outcome)")
+      #expect(json["steps"] as? Int ?? .max < 400 * 22, "not resumed\n\(outcome)")
+      #expect(outcome.starts == ["node1:1,node2:1", "node1:1"], "\(outcome)")
+      #expect(outcome.standardError.contains("host=node2 why="), "\(outcome)")
+    }
+  }
+
+  /// A host that is back is used from the next restart on.
+  @Test func launchTakesAHostBack() async throws {
+    try await withTemporaryFolder { folder in
+      _ = try await hosts.run(["link", "2", "down"])
+      // Stopped, so that it can't end before the link is up again.
+      let outcome = try await hosts.launch(
+        slots: [1, 2], ["--checkpoint", folder.path, "--checkpoint-every", "100"],
+        meanwhile: """
+          await ls \(folder.path)/step-*; rank=$(rank 0); kill -STOP $rank; $multihost link 2 up; kill -KILL $rank
+          """)
+      _ = try await hosts.run(["link", "2", "up"])
+      let json = try #require(try outcome.jsonLines().last)
+      #expect(json["ranks"] as? Int == 3 && json["hosts"] as? Int == 2, "\(outcome)")
+      #expect(json["epochs"] as? Int == 400 && json["test_metric"] as? Double ?? 0 > 0.93, "\(outcome)")
+      #expect(outcome.starts == ["node1:1", "node1:1,node2:2"], "\(outcome)")
+    }
+  }
+
   private var hosts: Hosts {
     get throws { try #require(Hosts.current) }
   }

@@ -90,7 +90,7 @@ public enum Launcher {
 
   private static let turn = Turnstile()
   /// In the environment of every process of a job.
-  private static let mark = "RINGTRAIN_TEST_JOB"
+  static let mark = "RINGTRAIN_TEST_JOB"
 
   private static func run(
     _ command: [String], _ additions: [String: String], _ deadline: Duration

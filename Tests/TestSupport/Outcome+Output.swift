@@ -27,4 +27,9 @@ extension Launcher.Outcome {
       return object
     }
   }
+
+  /// On which hosts, and with how many ranks on each, `ringtrain launch` started a job, as its log has it.
+  public var starts: [String] {
+    standardError.matches(of: /hosts=(\S+) ranks=\d+ \[Supervision\] starts\n/).map { String($0.1) }
+  }
 }
