@@ -80,6 +80,10 @@ let package = Package(
         "MPI", "Kernels", "Collectives", "Measurement", "Learning", "Networks", "DataParallel", "CZlib",
       ],
       path: "Tests/MultiRankSuite"),
+    // Damages input, or is fed by libFuzzer (`Tests/fuzz.sh`).
+    .executableTarget(
+      name: "hostile-input", dependencies: ["Learning", "Collectives", "DataParallel", "NetworkFiles"],
+      path: "Tests/HostileInput"),
     .testTarget(name: "MultiRankTests", dependencies: ["TestSupport"]),
     .testTarget(name: "MultiHostTests", dependencies: ["TestSupport", "Learning"]),
   ],

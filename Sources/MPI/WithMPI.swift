@@ -112,6 +112,9 @@ private func endJob(of world: Communicator, because error: any Error) -> Never {
     let who = isShared || isMismatch || world.size == 1 ? "" : "rank \(world.rank) on \(world.hostName): "
     fflush(nil)
     printError("error: \(who)\(error)")
+  } else {
+    // Whoever speaks for this rank ends the job, once it has spoken: however long it is kept off the cores.
+    sleep(2)
   }
   Watchdog.current?.stop()
   // Without a launcher there is nobody to tell. One that sees a process end by itself with a code waits two seconds, and

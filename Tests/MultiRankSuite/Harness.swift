@@ -30,12 +30,16 @@ struct Case: Sendable {
       fflush(nil)
     }
     Recorder.failures = []
+    let start = ContinuousClock.now
     do { try body(world) } catch { Recorder.failures.append("threw \(error)") }
     let mine = Recorder.failures.prefix(3).map { "    rank \(world.rank): \($0)\n" }.joined()
     let all = String(decoding: try world.allgather(Array(mine.utf8)), as: UTF8.self)
     if all.isEmpty { Recorder.passed += 1 } else { Recorder.failed += 1 }
     if world.isRoot {
-      print(all.isEmpty ? "ok" : "FAILED\n\(all)", terminator: all.isEmpty ? "\n" : "")
+      // What takes its time shows.
+      let tenths = ((ContinuousClock.now - start) / .milliseconds(100)).rounded()
+      let time = tenths < 3 ? "" : " (\(tenths / 10) s)"
+      print(all.isEmpty ? "ok\(time)" : "FAILED\n\(all)", terminator: all.isEmpty ? "\n" : "")
       fflush(nil)
     }
   }

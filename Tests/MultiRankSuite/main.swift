@@ -6,7 +6,6 @@
 //   mpirun -np 3 multirank-suite stuck NAME RANK [HOW]    see GuardCases.swift
 //   mpirun -np 2 multirank-suite soak SMALL LARGE   see Soak.swift
 //   multirank-suite checkpoints FOLDER EPOCHS EVERY PAUSE   see CheckpointCampaign.swift
-//   multirank-suite mutations COUNT SEED            see Mutations.swift
 
 import Glibc
 import MPI
@@ -31,9 +30,6 @@ if wanted.first == "end" {
   try withMPI { world in
     try trainToBeKilled(world, CommandLine.arguments[2], epochs: numbers[0], every: numbers[1], pause: numbers[2])
   }
-} else if wanted.first == "mutations" {
-  let numbers = wanted.dropFirst().map { Int($0)! }
-  mutateInput(count: numbers[0], seed: UInt64(numbers[1]))
 } else {
   try withMPI { world in
     // Between hosts calls are compared only if that is asked for.

@@ -84,7 +84,7 @@ extension MultiRankTests {
 
     /// A sample of `Tests/mutations.sh`.
     @Test func damagedInputOfEveryKind() async throws {
-      let outcome = try await Launcher.alone("multirank-suite", ["mutations", "5000", "1"], deadline: .seconds(60))
+      let outcome = try await Launcher.alone("hostile-input", ["mutations", "5000", "1"], deadline: .seconds(60))
       #expect(outcome.exitCode == 0, "\(outcome)")
     }
 

@@ -40,12 +40,9 @@ extension MultiRankTests {
     func whoeverLeavesEarlyIsNamed(name: String, ranks: Int, how: String) async throws {
       let outcome = try await run("stuck", name, "1", how, ranks: ranks, timeout: 20)
       let lines = outcome.standardError.split(separator: "\n")
-      // Failed once in several runs, on a busy machine; why isn't known yet.
-      withKnownIssue("an early end may be told otherwise", isIntermittent: true) {
-        #expect(outcome.exitCode == 71 && outcome.strays == 0 && outcome.seconds < 10, "\(outcome)")
-        #expect(lines.count == 1 && lines[0].hasPrefix("error: the ranks' calls differ: call "), "\(outcome)")
-        #expect(lines.first?.contains("the end of withMPI") == true, "\(outcome)")
-      }
+      #expect(outcome.exitCode == 71 && outcome.strays == 0 && outcome.seconds < 10, "\(outcome)")
+      #expect(lines.count == 1 && lines[0].hasPrefix("error: the ranks' calls differ: call "), "\(outcome)")
+      #expect(lines.first?.contains("the end of withMPI") == true, "\(outcome)")
     }
 
     /// MPI's own calls are compared beforehand if that is asked for.

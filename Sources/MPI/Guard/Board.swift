@@ -68,11 +68,10 @@ struct Ledger {
 
   /// The signature alone, quickly.
   func signature(_ sequence: UInt64) -> UInt64? {
-    let place = place(of: sequence)
-    let isThere = place.word(0).load(ordering: .acquiring) == sequence
-    let signature = place.word(8).load(ordering: .acquiring)
-    let now = (activity.load(ordering: .acquiring) + 1) / 2
-    return isThere && sequence <= now && keeps(sequence, at: now) ? signature : nil
+    // Complete before it is looked at, and still there afterwards.
+    guard sequence > 0, sequence <= (activity.load(ordering: .acquiring) + 1) / 2 else { return nil }
+    let signature = place(of: sequence).word(8).load(ordering: .acquiring)
+    return keeps(sequence, at: (activity.load(ordering: .acquiring) + 1) / 2) ? signature : nil
   }
 }
 
@@ -174,9 +173,5 @@ final class Board {
   }
 
   /// Whether this is the first of the host's ranks to ask: of an error that all have, one need speak.
-  func speaksFirst() -> Bool { !base.word(8).exchange(1, ordering: .acquiringAndReleasing).isNonZero }
-}
-
-extension UInt64 {
-  fileprivate var isNonZero: Bool { self != 0 }
+  func speaksFirst() -> Bool { base.word(8).exchange(1, ordering: .acquiringAndReleasing) == 0 }
 }
