@@ -42,7 +42,7 @@ let package = Package(
     .target(name: "Measurement", dependencies: ["Collectives"]),
     .target(name: "RingTrain", dependencies: ["DataParallel", "Measurement"]),
     .executableTarget(
-      name: "RingTrainCLI", dependencies: ["RingTrain", "Networks", "NetworkFiles", argumentParser, logging]),
+      name: "RingTrainCLI", dependencies: ["RingTrain", "Networks", "NetworkFiles", "CZlib", argumentParser, logging]),
 
     .executableTarget(
       name: "full-batch-bandwidth", dependencies: ["RingTrain", argumentParser], path: "Benchmarks/FullBatchBandwidth",

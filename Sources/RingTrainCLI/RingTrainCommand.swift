@@ -11,11 +11,12 @@ import RingTrain
         ringtrain train
         mpirun -np 4 ringtrain train --data fashion-mnist --save weights.safetensors
         ringtrain evaluate --weights weights.safetensors --data fashion-mnist
+        ringtrain doctor --hostfile hosts
         mpirun -np 2 ringtrain bench allreduce -b 4 -e 64M
         mpirun -np 2 ringtrain tune
       """,
     version: ringTrainVersion,
-    subcommands: [Train.self, Evaluate.self, Info.self, Bench.self, Tune.self],
+    subcommands: [Train.self, Evaluate.self, Info.self, Doctor.self, Bench.self, Tune.self],
     defaultSubcommand: Train.self)
 
   /// Parses before MPI is started: whoever asks for help, or mistypes a flag, needs no MPI.
@@ -41,6 +42,8 @@ enum Launch {
   static let rank = Int(ProcessInfo.processInfo.environment["OMPI_COMM_WORLD_RANK"] ?? "") ?? 0
   static var isRoot: Bool { rank == 0 }
   static let isUnderLauncher = ProcessInfo.processInfo.environment["OMPI_COMM_WORLD_RANK"] != nil
+  /// Also where it is one of another MPI, or a batch system.
+  static var isUnderAnyLauncher: Bool { isUnderLauncher || ranksMeantByAnotherLauncher() != nil }
 }
 
 /// For `validate()` of the commands.
