@@ -45,7 +45,7 @@ let package = Package(
     .target(name: "Supervision", dependencies: [logging]),
     .executableTarget(
       name: "RingTrainCLI",
-      dependencies: ["RingTrain", "Networks", "NetworkFiles", "Supervision", argumentParser, logging]),
+      dependencies: ["RingTrain", "Networks", "NetworkFiles", "Supervision", "CZlib", argumentParser, logging]),
 
     .executableTarget(
       name: "full-batch-bandwidth", dependencies: ["RingTrain", argumentParser], path: "Benchmarks/FullBatchBandwidth",

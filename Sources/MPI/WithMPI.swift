@@ -152,15 +152,20 @@ private func yieldWhenOversubscribed() {
 
 /// Another MPI's mpirun starts n processes that each believe to be the only one.
 private func warnWhenUnexpectedlyAlone(_ world: Communicator) {
-  guard world.size == 1, getenv("OMPI_COMM_WORLD_SIZE") == nil else { return }
+  guard world.size == 1, let (name, ranks) = ranksMeantByAnotherLauncher() else { return }
+  printError(
+    "warning: this process is alone, although \(name)=\(ranks) says that \(ranks) ranks were meant. It was probably "
+      + "started by another MPI's mpirun, or by srun without PMIx. Use Open MPI's mpirun (mpirun --version says "
+      + "which one it is), or srun --mpi=pmix.")
+}
+
+/// How many ranks a launcher other than Open MPI's says there are, and in which variable; `nil` unless there are several.
+package func ranksMeantByAnotherLauncher() -> (name: String, ranks: Int)? {
+  guard getenv("OMPI_COMM_WORLD_SIZE") == nil else { return nil }
   for name in ["PMI_SIZE", "MPI_LOCALNRANKS", "SLURM_STEP_NUM_TASKS", "PALS_NRANKS", "MV2_COMM_WORLD_SIZE"] {
-    guard let text = getenv(name).map({ String(cString: $0) }), let ranks = Int(text), ranks > 1 else { continue }
-    printError(
-      "warning: this process is alone, although \(name)=\(text) says that \(ranks) ranks were meant. It was probably "
-        + "started by another MPI's mpirun, or by srun without PMIx. Use Open MPI's mpirun (mpirun --version says "
-        + "which one it is), or srun --mpi=pmix.")
-    return
+    if let ranks = getenv(name).flatMap({ Int(String(cString: $0)) }), ranks > 1 { return (name, ranks) }
   }
+  return nil
 }
 
 /// Version of the MPI standard and of the library, e.g. `Open MPI v4.1.4 …`.

@@ -12,11 +12,12 @@ import RingTrain
         mpirun -np 4 ringtrain train --data fashion-mnist --save weights.safetensors
         ringtrain launch -np 4 -- train --data fashion-mnist --checkpoint run1
         ringtrain evaluate --weights weights.safetensors --data fashion-mnist
+        ringtrain doctor --hostfile hosts
         mpirun -np 2 ringtrain bench allreduce -b 4 -e 64M
         mpirun -np 2 ringtrain tune
       """,
     version: ringTrainVersion,
-    subcommands: [Train.self, Launch.self, Evaluate.self, Info.self, Bench.self, Tune.self],
+    subcommands: [Train.self, Launch.self, Evaluate.self, Info.self, Doctor.self, Bench.self, Tune.self],
     defaultSubcommand: Train.self)
 
   /// Parses before MPI is started: whoever asks for help, or mistypes a flag, needs no MPI.
@@ -42,6 +43,8 @@ enum LauncherEnvironment {
   static let rank = Int(ProcessInfo.processInfo.environment["OMPI_COMM_WORLD_RANK"] ?? "") ?? 0
   static var isRoot: Bool { rank == 0 }
   static let isPresent = ProcessInfo.processInfo.environment["OMPI_COMM_WORLD_RANK"] != nil
+  /// Also where it is one of another MPI, or a batch system.
+  static var isAnyPresent: Bool { isPresent || ranksMeantByAnotherLauncher() != nil }
 }
 
 /// For `validate()` of the commands.

@@ -84,13 +84,6 @@ struct Tune: ParsableCommand {
   }
 }
 
-/// As the kernel names it.
-private func processorModel() -> String {
-  let text = (try? String(contentsOfFile: "/proc/cpuinfo", encoding: .utf8)) ?? ""
-  let line = text.split(whereSeparator: \.isNewline).first { $0.hasPrefix("model name") }
-  return line?.split(separator: ":").last?.trimmingCharacters(in: .whitespaces) ?? "unknown"
-}
-
 /// For one type and kind of memory, e.g. `native to 2K, then hierarchical`.
 func summary(of rules: ArraySlice<AllreduceRules.Rule>) -> String {
   rules.map { $0.algorithm.rawValue + ($0.maximumBytes == .max ? "" : " to \(byteText($0.maximumBytes))") }

@@ -11,9 +11,9 @@ import Foundation
   private nonisolated(unsafe) let parser: Parser = {
     let name = ProcessInfo.processInfo.environment["HOSTILE_INPUT"] ?? ""
     do {
-      let folder = try Scratch().path
-      if let parser = try parsers(in: folder).first(where: { $0.name == name }) { return parser }
-      fatalError("HOSTILE_INPUT is “\(name)”, which isn't one of \(try parsers(in: folder).map(\.name))")
+      let all = try parsers(in: Scratch().path)
+      if let parser = all.first(where: { $0.name == name }) { return parser }
+      fatalError("HOSTILE_INPUT is “\(name)”, not one of \(all.map(\.name))")
     } catch { fatalError("\(error)") }
   }()
 

@@ -28,3 +28,18 @@ struct Processor: @unchecked Sendable {  // both handles are never written to on
     unsafeBitCast(symbol, to: (@convention(c) (Int32) -> Void).self)(Int32(clamping: count))
   }
 }
+
+/// The newest of the processor's instructions that oneDNN uses, as its `ONEDNN_MAX_CPU_ISA` names them.
+package var processorInstructions: String {
+  switch dnnl_get_effective_cpu_isa() {
+  case dnnl_cpu_isa_sse41: "SSE41"
+  case dnnl_cpu_isa_avx: "AVX"
+  case dnnl_cpu_isa_avx2: "AVX2"
+  case dnnl_cpu_isa_avx2_vnni: "AVX2_VNNI"
+  case dnnl_cpu_isa_avx512_core: "AVX512_CORE"
+  case dnnl_cpu_isa_avx512_core_vnni: "AVX512_CORE_VNNI"
+  case dnnl_cpu_isa_avx512_core_bf16: "AVX512_CORE_BF16"
+  case dnnl_cpu_isa_avx512_core_amx: "AVX512_CORE_AMX"
+  case let other: "kind \(other.rawValue)"
+  }
+}
