@@ -67,7 +67,9 @@ extension [HostSlots] {
     // It becomes an argument of ssh, which would take one that begins with a dash for an option.
     let isName =
       name.first.map { $0 != "-" } ?? false
-      && name.utf8.allSatisfy { ($0 | 32) - 97 < 26 && $0 > 64 || $0 - 48 < 10 || "-._@".utf8.contains($0) }
+      && name.unicodeScalars.allSatisfy {
+        $0.isASCII && ($0.properties.isAlphabetic || "0123456789-._@".unicodeScalars.contains($0))
+      }
     guard isName, name.utf8.count <= 255 else {
       throw SupervisionError(description: "\(place): \"\(name.prefix(40))\" is no name of a host")
     }

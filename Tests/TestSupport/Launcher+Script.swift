@@ -12,7 +12,7 @@ extension Launcher {
   ) async throws -> Outcome {
     let prelude = """
       "$@" & job=$!
-      await() { until "$@" >/dev/null 2>&1; do kill -0 $job || exit; sleep 0.02; done; }
+      await() { until eval "$@" >/dev/null 2>&1; do kill -0 $job || exit; sleep 0.02; done; }
       rank() {
         for file in $(grep -lsxzF "\(mark)=$\(mark)" /proc/[0-9]*/environ); do
           grep -qsxz "OMPI_COMM_WORLD_RANK=$1" $file && echo $file | cut -d/ -f3
