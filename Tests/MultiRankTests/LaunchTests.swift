@@ -28,11 +28,13 @@ extension MultiRankTests {
     /// SIGUSR1 is for a checkpoint; SIGTERM ends it with one and code 75, and the same command goes on.
     @Test func stopsWhenAsked() async throws {
       try await withTemporaryFolder { folder in
-        let long = ["--epochs", "150"]
+        let long = ["--epochs", "300"]
         let whole = try await ringtrain(ranks: 2, CheckpointTests.training + long).json()
         let arguments = long + ["--checkpoint", folder.path + "/run", "--checkpoint-every", "100", "--keep", "99"]
+        let asked = "ls \(folder.path)/run | grep -v 00.safetensors | grep -q ^step"
         let stopped = try await launch(
-          arguments, meanwhile: "await ls \(folder.path)/run/step-*; kill -USR1 $job; sleep 0.5; kill -TERM $job")
+          arguments,
+          meanwhile: "await ls \(folder.path)/run/step-*; kill -USR1 $job; await '\(asked)'; kill -TERM $job")
         #expect(stopped.exitCode == 75 && !stopped.timedOut && stopped.strays == 0, "\(stopped)")
         #expect(stopped.standardError.contains("stopped by SIGTERM after step"), "\(stopped)")
         #expect(stopped.starts.count == 1, "\(stopped)")
