@@ -57,7 +57,7 @@ extension JobFacts {
       findings.append(
         .warning(
           .processors, "the hosts have different processors: \(list(processors))",
-          advice: "the slowest sets the pace; train --balance gives each rank a share by its speed"))
+          advice: "the slowest sets the pace: give it fewer ranks, or leave it out"))
     } else {
       findings.append(.ok(.processors, "\(processors.first?.value ?? ""), \(instructions.first?.value ?? "")"))
     }
