@@ -33,7 +33,11 @@ struct LauncherCheck {
     guard outcome.exitCode != nil else {
       return .failure(.launcher, "\(name) doesn't answer: `\(launcher) --version` took more than 10 s", advice: advice)
     }
-    guard let found = version(in: outcome.output, after: "(Open MPI) ") else {
+    // As orterun, which mpirun is a link to, it calls itself by its other name.
+    guard
+      let found = version(in: outcome.output, after: "(Open MPI) ")
+        ?? version(in: outcome.output, after: "(OpenRTE) ")
+    else {
       let first = outcome.output.split(separator: "\n").first ?? "nothing"
       return .failure(
         .launcher, "\(name) isn't Open MPI's: it says \(first.prefix(80)); the library is Open MPI \(library)",
