@@ -50,6 +50,11 @@ static inline __attribute__((always_inline)) int64_t take_first(const char *thei
 #define DEFINE_SUM(REAL, SUFFIX)                                                                                       \
   RT_CLONES void rt_sum_##SUFFIX(REAL *restrict mine, const REAL *restrict theirs, int64_t count) {                    \
     for (int64_t i = 0; i < count; i++) mine[i] += theirs[i];                                                          \
+  }                                                                                                                    \
+                                                                                                                       \
+  RT_CLONES void rt_sum_into_##SUFFIX(                                                                                 \
+    REAL *restrict result, const REAL *restrict first, const REAL *restrict second, int64_t count) {                   \
+    for (int64_t i = 0; i < count; i++) result[i] = first[i] + second[i];                                              \
   }
 
 DEFINE_SUM(float, f32)

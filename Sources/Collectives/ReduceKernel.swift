@@ -54,7 +54,7 @@ package struct ReduceKernel: Sendable {
 
   private init<Operation: BinaryOperation>(
     _: Operation.Type, scale: @escaping @Sendable (UnsafeMutableRawPointer, Int, Double) -> Void = { _, _, _ in },
-    combine: InPlace? = nil, combineTaking: Taking? = nil
+    combine: InPlace? = nil, combineInto: OutOfPlace? = nil, combineTaking: Taking? = nil
   ) {
     typealias Element = Operation.Element
     self.scale = scale
@@ -80,12 +80,13 @@ package struct ReduceKernel: Sendable {
       ) { Operation.apply($1, $0) }
     }
     combineReversed = combine ?? reversed
-    combineInto = { result, first, second, count in
-      combineElements(
-        result.assumingMemoryBound(to: Element.self), first.assumingMemoryBound(to: Element.self),
-        second.assumingMemoryBound(to: Element.self), count
-      ) { Operation.apply($0, $1) }
-    }
+    self.combineInto =
+      combineInto ?? { result, first, second, count in
+        combineElements(
+          result.assumingMemoryBound(to: Element.self), first.assumingMemoryBound(to: Element.self),
+          second.assumingMemoryBound(to: Element.self), count
+        ) { Operation.apply($0, $1) }
+      }
   }
 
   @inline(__always)
@@ -110,7 +111,12 @@ package struct ReduceKernel: Sendable {
       rt_sum_f32(
         mine.assumingMemoryBound(to: Float.self), theirs.assumingMemoryBound(to: Float.self), Int64(count))
     }
-    return floatingPoint(Float.self, kind, sum: sum) { mine, theirs, count, factor, writesBack in
+    let sumInto: OutOfPlace = { result, first, second, count in
+      rt_sum_into_f32(
+        result.assumingMemoryBound(to: Float.self), first.assumingMemoryBound(to: Float.self),
+        second.assumingMemoryBound(to: Float.self), Int64(count))
+    }
+    return floatingPoint(Float.self, kind, sum: sum, sumInto: sumInto) { mine, theirs, count, factor, writesBack in
       rt_take_sum_f32(
         mine.assumingMemoryBound(to: Float.self), theirs.assumingMemoryBound(to: Float.self), Int64(count),
         Float(factor), writesBack ? 1 : 0)
@@ -122,7 +128,12 @@ package struct ReduceKernel: Sendable {
       rt_sum_f64(
         mine.assumingMemoryBound(to: Double.self), theirs.assumingMemoryBound(to: Double.self), Int64(count))
     }
-    return floatingPoint(Double.self, kind, sum: sum) { mine, theirs, count, factor, writesBack in
+    let sumInto: OutOfPlace = { result, first, second, count in
+      rt_sum_into_f64(
+        result.assumingMemoryBound(to: Double.self), first.assumingMemoryBound(to: Double.self),
+        second.assumingMemoryBound(to: Double.self), Int64(count))
+    }
+    return floatingPoint(Double.self, kind, sum: sum, sumInto: sumInto) { mine, theirs, count, factor, writesBack in
       rt_take_sum_f64(
         mine.assumingMemoryBound(to: Double.self), theirs.assumingMemoryBound(to: Double.self), Int64(count), factor,
         writesBack ? 1 : 0)
@@ -130,7 +141,8 @@ package struct ReduceKernel: Sendable {
   }
 
   private static func floatingPoint<Element: BinaryFloatingPoint & Sendable>(
-    _: Element.Type, _ kind: ReduceKind, sum: @escaping InPlace, sumTaking: @escaping Taking
+    _: Element.Type, _ kind: ReduceKind, sum: @escaping InPlace, sumInto: @escaping OutOfPlace,
+    sumTaking: @escaping Taking
   ) -> ReduceKernel {
     let scale: @Sendable (UnsafeMutableRawPointer, Int, Double) -> Void = { elements, count, factor in
       let elements = elements.assumingMemoryBound(to: Element.self)
@@ -143,7 +155,7 @@ package struct ReduceKernel: Sendable {
     case .maximum: ReduceKernel(Maximum<Element>.self, scale: scale)
     // `ReduceOperation` has the others for integers alone: their places in the table are never asked for.
     case .sum, .average, .logicalAnd, .logicalOr, .logicalXor, .bitwiseAnd, .bitwiseOr, .bitwiseXor:
-      ReduceKernel(Sum<Element>.self, scale: scale, combine: sum, combineTaking: sumTaking)
+      ReduceKernel(Sum<Element>.self, scale: scale, combine: sum, combineInto: sumInto, combineTaking: sumTaking)
     }
   }
 

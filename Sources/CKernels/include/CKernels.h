@@ -103,6 +103,9 @@ static inline void rt_take(void *start, int64_t count) {
 // mine += theirs. They don't overlap.
 void rt_sum_f32(float *mine, const float *theirs, int64_t count);
 void rt_sum_f64(double *mine, const double *theirs, int64_t count);
+// `result[i] = first[i] + second[i]`; the three don't overlap.
+void rt_sum_into_f32(float *result, const float *first, const float *second, int64_t count);
+void rt_sum_into_f64(double *result, const double *first, const double *second, int64_t count);
 
 // mine = (mine + theirs) · factor, the lines of theirs being taken ahead of the sum; with `writes_back` also theirs = mine.
 // `theirs` starts a line.
