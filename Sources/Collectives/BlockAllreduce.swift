@@ -132,12 +132,11 @@ public final class BlockAllreduce<Element: MPIElement> {
   public func sum(file: StaticString = #fileID, line: UInt = #line) throws(MPIError) {
     let site = CallSite(file, line)
     for (index, sum) in ownSums.enumerated() where sum.inputs > 1 {
-      let first = nodes[communicator.rank][index].lowerBound
+      let inputs = nodes[communicator.rank][index].map { UnsafeMutableRawPointer(leaves[$0]!.baseAddress!) }
       let (target, size) = (UnsafeMutableRawPointer(node(index)), MemoryLayout<Element>.stride)
       forEachPiece(of: 0..<count) { piece in
-        sum.run(
-          Element.datatype, piece.count, scratch, into: target + piece.lowerBound * size
-        ) { UnsafeMutableRawPointer(self.leaves[first + $0]!.baseAddress!) + piece.lowerBound * size }
+        let offset = piece.lowerBound * size
+        sum.run(Element.datatype, piece.count, scratch, into: target + offset) { inputs[$0] + offset }
       }
     }
     guard let context else {
