@@ -243,8 +243,9 @@ extension Schedule {
 
 /// A sum over nodes of a binary tree that together are one of its nodes, in the tree's order.
 struct TreeSum {
-  /// What is added up in one go, in bytes: everything stays in the first-level cache.
-  static let pieceBytes = 4096
+  /// What is added up in one go, in bytes: what is in between stays in the caches near the core, and the processor sees
+  /// stretches long enough to fetch ahead.
+  static let pieceBytes = 16 << 10
 
   private enum Term {
     case input(Int)
