@@ -135,7 +135,7 @@ struct Launch: ParsableCommand {
   private func hosts() throws(SupervisionError) -> [HostSlots] {
     let named: [HostSlots] =
       if let hostfile { try [HostSlots](reading: hostfile) } else if let host { try [HostSlots](parsing: host) } else {
-        [HostSlots("localhost", slots: oversubscribe ? np ?? 1 : sysconf(Int32(_SC_NPROCESSORS_ONLN)))]
+        [HostSlots("localhost", slots: oversubscribe ? np ?? 1 : ProcessInfo.processInfo.activeProcessorCount)]
       }
     return oversubscribe ? named.oversubscribed(by: np ?? 1) : named
   }

@@ -62,7 +62,7 @@ struct JobFacts {
       host: leader != world.rank
         ? nil
         : Host(
-          name: world.hostName, cores: sysconf(Int32(_SC_NPROCESSORS_ONLN)), coreQuota: ControlGroup.coreQuota(),
+          name: world.hostName, cores: ProcessInfo.processInfo.activeProcessorCount, coreQuota: ControlGroup.coreQuota(),
           memory: HostMemory(), sharedMemory: SharedMemorySpace(), singleCopy: singleCopy,
           interfaces: NetworkInterface.all(), processor: processorModel(), instructions: processorInstructions,
           program: readingProgram ? programChecksum() : nil, mpi: mpiLibraryName))
