@@ -63,7 +63,12 @@ final class DenseOperation: Operation {
     let bound = 1 / Double(input.count).squareRoot()
     weight = try builder.array(
       "weight", extents, shape: [layer.outputs, input.count], initialization: .uniform(bound),
-      preferred: { try describe(.any(extents)).memory(dnnl_query_weights_md) },
+      preferred: {
+        let best = try describe(.any(extents)).memory(dnnl_query_weights_md)
+        // Where oneDNN would have them input by input, output by output does as well, and slices are neighbours.
+        guard extents.count == 2, best == (try MemoryDescriptor(extents, dnnl_ba)) else { return best }
+        return try .plain(extents)
+      },
       slices: { stored in
         // As many as there are in whole blocks of outputs, if these lie one behind the other.
         guard stored.byteCount >= 1 << 20 else { return 1 }
