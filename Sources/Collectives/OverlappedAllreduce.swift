@@ -184,7 +184,9 @@ public final class OverlappedAllreduce<Element: MPIElement> {
     isAwaited[part] = false
     awaitedCount -= 1
     // Parts of the next exchange become ready only behind the last of this one.
-    if awaitedCount == 0, readyCount == 0 || readyCount == parts.count { close(at: progress.completed ?? clock.now, since: start ?? begun) }
+    if awaitedCount == 0, readyCount == 0 || readyCount == parts.count {
+      close(at: progress.completed ?? clock.now, since: start ?? begun)
+    }
   }
 
   /// Returns when every rank has the sums of all parts.
