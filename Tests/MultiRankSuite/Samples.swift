@@ -80,6 +80,14 @@ func samples<T: Sample>(_: T.Type = T.self, of owner: Int, count: Int) -> [T] {
   (0..<count).map { .sample(owner * 1_000_003 + $0) }
 }
 
+/// `count` values that come again after `period`. Most are copies: unoptimised code takes long to compute each.
+func periodic<T>(_ count: Int, every period: Int, _ value: (Int) -> T) -> [T] {
+  var values = (0..<min(count, period)).map(value)
+  values.reserveCapacity(count)
+  while values.count < count { values += values.prefix(count - values.count) }
+  return values
+}
+
 /// What reducing `count` samples of each of the ranks gives.
 func reduced<T: Sample>(_ ranks: some Sequence<Int>, count: Int, _ operation: NamedOperation<T>) -> [T] {
   let columns = ranks.map { samples(T.self, of: $0, count: count) }
