@@ -51,7 +51,7 @@ let sharedCases: [Case] = [
         let exchange = try OverlappedAllreduce(buffer, parts: parts, over: world, overlaps: overlaps)
         for round in 0..<4 {
           let mine = periodic(count, every: 1000) { Float($0 + world.rank + round) }
-          exchange.begin()
+          try exchange.begin()
           for (index, part) in parts.enumerated() {
             fill(buffer, part, with: mine)
             try exchange.ready(index)
