@@ -51,7 +51,7 @@ public struct FullBatchTrainer<M: Model, O: Optimizer> where O.Scalar == M.Scala
     let blocks = try shard.blocks(for: core)
     for _ in 0..<max(1, maximumSteps) {
       let totals = try shard.withBatch { rows in
-        try core.step { block, compute in try compute(rows[blocks[block]]) }
+        try core.step { block, compute in try compute(rows[blocks[block]], nil) }
       }
       loss = totals.weight > 0 ? totals.loss / totals.weight : 0
       try onStep(core.steps, loss)

@@ -1,5 +1,6 @@
 public import Learning
 public import MPI
+import Measurement
 
 /// Trains a model by mini-batches, the ranks sharing every batch.
 ///
@@ -25,6 +26,8 @@ public struct StochasticTrainer<M: Model, O: Optimizer> where O.Scalar == M.Scal
   let shuffle: Bool
   let syncEvery: Int
   let averagingFrom: Int?
+  /// Whether the model may prepare samples on a core of its own while it computes by others.
+  let prefetches: Bool
   var average = WeightAverage<Scalar>()
   var movingAverage: ExponentialMovingAverage<Scalar>?
   /// Of the epoch under way: the batches gone through, and their sums.
@@ -72,13 +75,15 @@ public struct StochasticTrainer<M: Model, O: Optimizer> where O.Scalar == M.Scal
   ///     difficulty of training recurrent neural networks, 2013).
   ///   - microBatches: in how many parts a network goes through this rank's share of a batch, to hold less in memory.
   ///   - exchange: how gradients are added up.
+  ///   - prefetches: whether a network copies, and augments, the samples of a batch while it computes by those before,
+  ///     which takes a core of its own; `nil`: where there are more cores than ranks. Results are the same.
   ///   - initial: parameters to go on from (warm start); the model's own otherwise.
   /// - Throws: ``RankError`` with a `ConfigurationError`'s text.
   public init(
     _ model: M, optimizer: O, batchSize: Int, over communicator: Communicator, seed: UInt64 = 0,
     shuffle: Bool = true, syncEvery: Int = 1, averagingFrom: Int? = nil,
     movingAverage: ExponentialMovingAverage<Scalar>? = nil, clipNorm: Double? = nil, microBatches: Int = 1,
-    exchange: GradientExchange = GradientExchange(), initial: [Scalar]? = nil
+    exchange: GradientExchange = GradientExchange(), prefetches: Bool? = nil, initial: [Scalar]? = nil
   ) throws {
     try communicator.agree {
       if batchSize < 1 { throw ConfigurationError("the batch size is \(batchSize); it must be at least 1") }
@@ -109,6 +114,8 @@ public struct StochasticTrainer<M: Model, O: Optimizer> where O.Scalar == M.Scal
     self.shuffle = shuffle
     self.syncEvery = syncEvery
     self.averagingFrom = averagingFrom
+    let hasSpareCore = try communicator.hasSpareCore()
+    self.prefetches = prefetches ?? hasSpareCore
   }
 
   public var model: M { core.model }
@@ -214,8 +221,13 @@ public struct StochasticTrainer<M: Model, O: Optimizer> where O.Scalar == M.Scal
   private mutating func runSteps(_ shard: Shard<Scalar>) throws {
     try forEachBatch(of: shard) { trainer, orders, rows, index in
       trainer.prepareCall(after: 1)
+      let prefetches = trainer.prefetches
       let totals = try trainer.core.step { block, compute in
-        try orders[block].withBatch(index, of: rows, compute)
+        try orders[block].withBatch(index, of: rows) { batch in
+          let next = block + 1 < orders.count ? (block: block + 1, index: index) : (block: 0, index: index + 1)
+          guard prefetches, next.index < orders[0].order.batchCount else { return try compute(batch, nil) }
+          try orders[next.block].withBatch(next.index, of: rows) { try compute(batch, $0) }
+        }
       }
       try trainer.addToAverage()
       return totals

@@ -100,8 +100,9 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
     self.optimizer.prepare(ParameterLayout(model), owning: owned)
   }
 
-  /// Computes the gradient by some samples, from within a call to ``step(_:)``.
-  typealias Compute = (Batch<Scalar>) throws -> Void
+  /// Computes the gradient by some samples, from within a call to ``step(_:)``; meanwhile those that come next may be
+  /// prepared.
+  typealias Compute = (_ batch: Batch<Scalar>, _ next: Batch<Scalar>?) throws -> Void
 
   /// One step on a global batch: gradient, one allreduce, update. Where the sums come from other hosts each parameter is
   /// updated when its sum is there, at the latest when the next step needs it, or ``settle()``.
@@ -118,7 +119,8 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
     context.observer = communicator.size > 1 || exchanger.isBlockwise ? exchanger : nil
     try withReplica { [model, isCalling] parameters in
       for block in 0..<exchanger.blockCount {
-        try body(block) { batch in
+        try body(block) { batch, next in
+          context.next = next
           exchanger.announce(weight: batch.totalWeight, isCalling: isCalling)
           let bucket = exchanger.bucket(of: block)
           let loss = try model.computeGradient(of: batch, at: parameters, into: bucket.gradient, during: context)

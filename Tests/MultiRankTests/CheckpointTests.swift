@@ -55,12 +55,13 @@ extension MultiRankTests {
 
     /// Room for some checkpoints, but not for as many as are to stay.
     @Test(
-      .enabled("needs the right to mount a small file system") { await BadInputTests.canMount() }, arguments: [1, 3])
+      .enabled("needs the right to mount a small file system") { await CommandTests.BadInputTests.canMount() },
+      arguments: [1, 3])
     func aFullDiskCostsNoTraining(ranks: Int) async throws {
       try await withTemporaryFolder { folder in
         let (disk, weights) = (folder.path + "/disk", folder.path + "/weights.safetensors")
         try FileManager.default.createDirectory(atPath: disk, withIntermediateDirectories: false)
-        try await BadInputTests.mounted(on: disk) {
+        try await CommandTests.BadInputTests.mounted(on: disk) {
           let outcome = try await ringtrain(
             ranks: ranks,
             Self.training + ["--checkpoint", disk, "--checkpoint-every", "500", "--keep", "9", "--save", weights])
