@@ -48,7 +48,7 @@ public struct FullBatchTrainer<M: Model, O: Optimizer> where O.Scalar == M.Scala
     let start = clock.now
     let stepsBefore = core.steps
     var loss = 0.0
-    let blocks = try shard.blocks(for: core)
+    let blocks = try core.blocks(of: shard)
     for _ in 0..<max(1, maximumSteps) {
       let totals = try shard.withBatch { rows in
         try core.step { block, compute in try compute(rows[blocks[block]]) }
