@@ -34,7 +34,7 @@ public struct StochasticTrainer<M: Model, O: Optimizer> where O.Scalar == M.Scal
   var checkpointer: Checkpointer?
   var balance: LoadBalance?
   /// What a checkpoint says of the run.
-  var run: KeyValuePairs<String, String> = [:]
+  var runSettings: RunSettings = []
   /// Of each block of this rank.
   private var orders: [BlockOrder] = []
   private var orderedRows = (offset: -1, blocks: [] as [Range<Int>], total: -1)
@@ -285,10 +285,6 @@ public struct StochasticTrainer<M: Model, O: Optimizer> where O.Scalar == M.Scal
       trainer.addToAverage()
       return totals
     }
-  }
-
-  private mutating func prepareCall(after steps: Int) {
-    if let checkpointer { core.isCalling = checkpointer.isCalling(after: core.steps + steps) }
   }
 
   /// Calls `body` with the number of each global batch in turn, from where the epoch is, and sums up what it returns.

@@ -18,7 +18,7 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
   private(set) var exchanger: GradientExchanger<Scalar>
   private var bucket: GradientBucket<Scalar> { exchanger.bucket }
   /// With what it remembers; `nil` where nothing is compressed.
-  private var compression: (any GradientCompression<Scalar>)?
+  var compression: (any GradientCompression<Scalar>)?
   /// Steps taken since the trainer was made.
   var steps = 0
   var spent = Spent()

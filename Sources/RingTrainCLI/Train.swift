@@ -343,7 +343,6 @@ struct Train: ParsableCommand {
       for (isGiven, flag) in [
         (batch != nil, "batch"), (syncEvery > 1, "sync-every"), (earlyStopping != nil, "early-stopping"),
         (average, "average"), (noShuffle, "no-shuffle"), (clip != nil, "clip"), (ema != nil, "ema"),
-        (checkpoints.checkpoint != nil, "checkpoint"),
       ] {
         try require(!isGiven, "--\(flag) has no meaning with --trainer gd, which takes all rows in each step")
       }

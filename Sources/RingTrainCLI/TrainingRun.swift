@@ -261,13 +261,22 @@ struct TrainingRun<Scalar: TrainingScalar & MPIElement> {
       var trainer = try FullBatchTrainer(
         model, optimizer: optimizer, over: world, exchange: exchange(), initial: initial)
       let start = clock.now
-      let report = try trainer.run(on: rows.train, maximumSteps: epochs, stopping: stoppingRule()) { step, loss in
-        let seconds = (clock.now - start).seconds
-        display.show(
-          "step", step, loss: loss, validation: nil,
-          samplesPerSecond: seconds > 0 ? Double(step * rows.train.globalCount) / seconds : 0)
-      }
-      return Fitted(parameters: trainer.parameters, epochs: trainer.steps, totals: TrainingTotals([report]))
+      var (taken, reports, failure) = (0, [] as [TrainingReport], nil as CheckpointError?)
+      do {
+        reports.append(
+          try trainer.run(
+            on: rows.train, maximumSteps: epochs, stopping: stoppingRule(),
+            checkpoints: options.checkpoints.policy(logger: logger, over: world)
+          ) { step, loss in
+            taken += 1
+            let seconds = (clock.now - start).seconds
+            display.show(
+              "step", step, loss: loss, validation: nil,
+              samplesPerSecond: seconds > 0 ? Double(taken * rows.train.globalCount) / seconds : 0)
+          })
+      } catch let error as CheckpointError { failure = error }
+      return Fitted(
+        parameters: trainer.parameters, epochs: trainer.steps, totals: TrainingTotals(reports), failure: failure)
     case .sgd:
       var trainer = try StochasticTrainer(
         model, optimizer: optimizer, batchSize: batch, over: world, seed: options.seed, shuffle: !options.noShuffle,
