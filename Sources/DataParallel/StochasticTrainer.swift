@@ -244,15 +244,15 @@ public struct StochasticTrainer<M: Model, O: Optimizer> where O.Scalar == M.Scal
   private mutating func prepareOrder(of shard: Shard<Scalar>) throws {
     let blocks = try core.blocks(of: shard)
     let rows = (shard.globalOffset, blocks, shard.globalCount)
-    if orders.isEmpty || orderedRows != rows {
-      orders = try core.communicator.agree {
-        try blocks.map { rows in
-          let first = shard.globalOffset + rows.lowerBound
-          return BlockOrder(
-            order: try SampleOrder(
-              globalCount: shard.globalCount, rows: first..<(first + rows.count), batchSize: batchSize, seed: seed,
-              shuffle: shuffle), firstRow: rows.lowerBound)
-        }
+    // Where rows have moved, some ranks may have the same as before.
+    try core.communicator.agree {
+      guard orders.isEmpty || orderedRows != rows else { return }
+      orders = try blocks.map { rows in
+        let first = shard.globalOffset + rows.lowerBound
+        return BlockOrder(
+          order: try SampleOrder(
+            globalCount: shard.globalCount, rows: first..<(first + rows.count), batchSize: batchSize, seed: seed,
+            shuffle: shuffle), firstRow: rows.lowerBound)
       }
       orderedRows = rows
     }

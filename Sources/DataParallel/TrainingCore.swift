@@ -252,7 +252,8 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
   mutating func takeLoads() throws -> (seconds: [Double], samples: [Double]) {
     let all = try communicator.allgather([load.seconds, Double(load.samples)])
     load = (0, 0)
-    return (stride(from: 0, to: all.count, by: 2).map { all[$0] }, stride(from: 1, to: all.count, by: 2).map { all[$0] })
+    let column = { (index: Int) in stride(from: index, to: all.count, by: 2).map { all[$0] } }
+    return (column(0), column(1))
   }
 
   /// Closes a span of steps: compares the replicas, and gathers how the ranks spent their time.

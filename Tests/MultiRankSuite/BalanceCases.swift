@@ -75,7 +75,8 @@ let balanceCases: [Case] = [
       Dense(32); ReLU(); Dropout(0.2); Dense(10)
     }
     for (what, exchange) in [
-      ("sharded", GradientExchange(shardsOptimizer: true)), ("overlapped", GradientExchange(overlap: .on, bucketBytes: 1)),
+      ("sharded", GradientExchange(shardsOptimizer: true)),
+      ("overlapped", GradientExchange(overlap: .on, bucketBytes: 1)),
       ("in blocks", GradientExchange(blocks: try SampleBlocks(8))),
     ] {
       func run(_ model: some Model<Float>, balanced: Bool) throws -> [Float] {
@@ -139,7 +140,9 @@ private func train<M: Model>(
     model, optimizer: SGD(learningRate: 0.01, momentum: 0.9), batchSize: 24, over: ranks, seed: 5,
     exchange: GradientExchange(blocks: blocks))
   var reports: [TrainingReport] = []
-  try trainer.fit(on: shard, epochs: 3, checkpoints: checkpoints, balanced: balanced) { report, _ in reports.append(report) }
+  try trainer.fit(on: shard, epochs: 3, checkpoints: checkpoints, balanced: balanced) { report, _ in
+    reports.append(report)
+  }
   return (trainer.parameters, reports)
 }
 
