@@ -91,6 +91,7 @@ extension ResumableTrainer {
     core.isCalling = false
     let answer = try checkpointer.confer(after: core.steps)
     guard answer.writes else { return }
+    try core.settle()
     checkpointer.write(try capture(), step: core.steps)
     guard answer.stops else { return }
     try checkpointer.finish()

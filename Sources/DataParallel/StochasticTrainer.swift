@@ -233,6 +233,7 @@ public struct StochasticTrainer<M: Model, O: Optimizer> where O.Scalar == M.Scal
   /// Moves rows if by the speeds of late that is worth while.
   private mutating func rebalance(_ shard: inout Shard<Scalar>) throws {
     guard balance != nil else { return }
+    try core.settle()
     let loads = try core.takeLoads()
     let rows = try core.communicator.allgather(shard.count)
     guard balance!.decide(seconds: loads.seconds, samples: loads.samples, rows: rows) else { return }
@@ -265,7 +266,7 @@ public struct StochasticTrainer<M: Model, O: Optimizer> where O.Scalar == M.Scal
       let totals = try trainer.core.step { block, compute in
         try orders[block].withBatch(index, of: rows, compute)
       }
-      trainer.addToAverage()
+      try trainer.addToAverage()
       return totals
     }
   }
@@ -282,7 +283,7 @@ public struct StochasticTrainer<M: Model, O: Optimizer> where O.Scalar == M.Scal
       let totals = try trainer.core.averageParameters(since, over: first...trainer.core.steps)
       since = (0, 0)
       first = trainer.core.steps + 1
-      trainer.addToAverage()
+      try trainer.addToAverage()
       return totals
     }
   }
@@ -306,7 +307,8 @@ public struct StochasticTrainer<M: Model, O: Optimizer> where O.Scalar == M.Scal
     }
   }
 
-  private mutating func addToAverage() {
+  private mutating func addToAverage() throws {
+    if movingAverage != nil || averagingFrom.map({ core.steps >= $0 }) == true { try core.settle() }
     if movingAverage != nil { core.parameters.withUnsafeBufferPointer { movingAverage!.add($0) } }
     guard let averagingFrom, core.steps >= averagingFrom else { return }
     core.parameters.withUnsafeBufferPointer { average.add($0) }
