@@ -22,6 +22,8 @@ public final class BlockAllreduce<Element: MPIElement> {
   /// The blocks of this rank.
   public let own: Range<Int>
   private let communicator: Communicator
+  /// The call that made it.
+  private let number: Int32
   private let context: CollectiveContext?
   /// The nodes of the tree that ranks hand in, each rank's in turn.
   private let nodes: [[Range<Int>]]
@@ -61,6 +63,7 @@ public final class BlockAllreduce<Element: MPIElement> {
     }
     self.count = count
     self.communicator = communicator
+    number = communicator.callNumber
     let owned = ChunkLayout(count: blocks, chunks: ranks)
     own = owned[communicator.rank]
     let nodes = (0..<ranks).map { TreeSum.nodes(of: owned[$0]) }
@@ -144,7 +147,8 @@ public final class BlockAllreduce<Element: MPIElement> {
       return
     }
     try communicator.recorded(
-      .allreduce, of: Element.datatype, count: count, by: .sum, comparesItself: true, site
+      .allreduce, of: Element.datatype, count: count, by: .sum, way: CallRecord.inBlocks, detail: number,
+      comparesItself: true, site
     ) { () throws(MPIError) in
       if let shared {
         try sum(shared.peers, context.wholeGroup!, site)

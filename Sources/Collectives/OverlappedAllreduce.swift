@@ -22,6 +22,8 @@ public final class OverlappedAllreduce<Element: MPIElement> {
   private let context: CollectiveContext?
   private let wire: WireFormat
   private let parts: [Range<Int>]
+  /// The call that made it.
+  private let number: Int32
   /// `nil` where everything is exchanged at the end.
   private let progress: ExchangeProgress?
   private var readyCount = 0
@@ -51,25 +53,34 @@ public final class OverlappedAllreduce<Element: MPIElement> {
     self.wire = wire
     let site = CallSite(file, line)
     guard communicator.size > 1 else {
-      (context, progress) = (nil, nil)
+      (context, progress, number) = (nil, nil, -1)
       return
     }
-    let context = try CollectiveContext.of(communicator)
+    let shape = CallRecord.hash(of: [overlaps ? 1 : 0] + parts.flatMap { [$0.lowerBound, $0.upperBound] })
+    let (context, channel) = try communicator.recorded(
+      .prepare, of: Element.datatype, count: buffer.count, way: Self.way(wire), detail: shape, site
+    ) { () throws(MPIError) in
+      let context = try CollectiveContext.of(communicator)
+      guard overlaps, context.layout.hosts.count > 1, context.hostsShare, buffer.count > 0 else {
+        return (context, nil as Communicator?)
+      }
+      guard ThreadLevel.current >= .serialized else {
+        throw MPIError(
+          argument: "overlapping needs withMPI(threadLevel: .serialized) or more, not .\(ThreadLevel.current)",
+          "MPI_Allreduce", rank: communicator.rank, site)
+      }
+      return (context, try context.overlapChannel())
+    }
     self.context = context
-    guard overlaps, context.layout.hosts.count > 1, context.hostsShare, buffer.count > 0 else {
+    number = communicator.callNumber
+    guard let channel else {
       progress = nil
       return
-    }
-    guard ThreadLevel.current >= .serialized else {
-      throw MPIError(
-        argument: "overlapping needs withMPI(threadLevel: .serialized) or more, not .\(ThreadLevel.current)",
-        "MPI_Allreduce", rank: communicator.rank, site)
     }
     let size = MemoryLayout<Element>.stride
     let blocks = parts.flatMap { Self.blocks(of: $0) }
     progress = ExchangeProgress(
-      over: try context.overlapChannel(),
-      plan: context.makeBlockPlan(blocks, elementSize: size, wireSize: wire.elementSize ?? size),
+      over: channel, plan: context.makeBlockPlan(blocks, elementSize: size, wireSize: wire.elementSize ?? size),
       ranks: context.counterparts, site)
     var end = 0
     lastBlocks = parts.map {
@@ -94,10 +105,10 @@ public final class OverlappedAllreduce<Element: MPIElement> {
   /// Whether parts travel before ``finish()``.
   public var overlaps: Bool { progress != nil }
 
-  private var operand: Operand {
-    Operand(
-      start: UnsafeMutableRawPointer(buffer.elements.baseAddress!), count: buffer.count, datatype: Element.datatype,
-      peers: UnsafeBufferPointer(buffer.peers), kind: .shared)
+  private var operand: Operand { buffer.operand(on: communicator) }
+
+  private static func way(_ wire: WireFormat) -> UInt8 {
+    CallRecord.overlapped | (wire == .full ? 0 : CallRecord.onWire)
   }
 
   /// Starts anew; the buffer may be written to.
@@ -139,7 +150,8 @@ public final class OverlappedAllreduce<Element: MPIElement> {
     _ count: Int, _ site: CallSite, _ body: () throws(MPIError) -> Void
   ) throws(MPIError) {
     try communicator.recorded(
-      .allreduce, of: Element.datatype, count: count, by: .sum, comparesItself: true, site, body)
+      .allreduce, of: Element.datatype, count: count, by: .sum, way: Self.way(wire), detail: number,
+      comparesItself: true, site, body)
   }
 
   /// Returns when every rank has the sums of all parts.

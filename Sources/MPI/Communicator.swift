@@ -63,6 +63,8 @@ public final class Communicator {
   public func free(file: StaticString = #fileID, line: UInt = #line) throws(MPIError) {
     guard isOwned, handle != cmpi_comm_null() else { return }
     releaseAttachment()
+    // Whoever still calls something here hears of it.
+    log?.noteEnd(CallSite(file, line))
     var raw: MPI_Comm? = handle
     try check(MPI_Comm_free(&raw), "MPI_Comm_free", CallSite(file, line))
     handle = cmpi_comm_null()

@@ -85,10 +85,24 @@ struct ScheduleExecutor: ~Copyable {
   /// Grows with whatever is sent or received.
   var progress: Int { posted + received + started + sent }
 
-  /// Moves the schedule on as far as it goes without waiting.
+  /// After an error: what others still send must not arrive in memory that the program takes back.
+  mutating func giveUp() {
+    for number in received..<posted { communicator.giveUp(receive: &receiving[number % Self.window]) }
+    received = posted
+  }
+
+  /// Moves the schedule on as far as it goes without waiting. An error gives it up.
   ///
   /// - Parameter limit: elements beyond it aren't ready yet: they are neither sent nor changed.
   mutating func poll(_ limit: Schedule.Point, _ site: CallSite) throws(MPIError) {
+    do throws(MPIError) { try moveOn(limit, site) } catch {
+      giveUp()
+      throw error
+    }
+  }
+
+  @inline(__always)
+  private mutating func moveOn(_ limit: Schedule.Point, _ site: CallSite) throws(MPIError) {
     let window = Self.window
     let isPacked = wire.elementSize != nil
     let sentSize = wire.elementSize ?? elementSize
