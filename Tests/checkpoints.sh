@@ -80,7 +80,7 @@ int rename(const char *from, const char *to) {
   return result;
 }
 C
-cc -shared -fPIC -O2 "$folder/kill.c" -o "$folder/libkill.so"
+"$(command -v cc || command -v clang)" -shared -fPIC -O2 "$folder/kill.c" -o "$folder/libkill.so"
 
 # The number of steps taken, which the training leaves in a file of 8 bytes; 0 before the first.
 progress() { if [ -s "$folder/run.progress" ]; then od -An -t d8 "$folder/run.progress" | tr -d ' '; else echo 0; fi; }
@@ -96,8 +96,10 @@ while [ "$killed" -lt "$kills" ]; do
   if [ "$size" = 0 ]; then point=(KILL_CALL=12); fi
   if [ $((RANDOM % 6)) = 0 ]; then point=(KILL_CALL=$((1 + $(random 20)))); fi
   code=0
-  (exec env LD_PRELOAD="$folder/libkill.so" "${point[@]}" timeout -s ABRT 60 \
+  # The shell would say each time that it was killed.
+  { (exec env LD_PRELOAD="$folder/libkill.so" "${point[@]}" timeout -s ABRT 60 \
     "$suite" checkpoints "$folder/run" 1000000 "$every" "$pause" > "$folder/out" 2> "$folder/err") || code=$?
+  } 2> /dev/null
   [ "$code" = 137 ] || fail "with ${point[*]} the training ended with code $code"
   from=$(sed -n 's/^from //p' "$folder/out")
   if [ -n "$from" ]; then

@@ -70,6 +70,7 @@ private func sum<Element: MPIElement>(
 ) -> MatrixCall {
   MatrixCall(
     "allreduce(\(operation.kind)) of \(count) \(Element.self) by \(algorithm), \(wire)",
+    count == 0 ? .nobody : .everybody,
     isComparedAfar: algorithm != .native && algorithm != .automatic
   ) { ranks in
     var values = [Element](repeating: value, count: count)
@@ -184,7 +185,7 @@ private let blockwise = [
 ]
 
 private func broadcast<Element: MPIElement>(_ count: Int, of value: Element, from root: Int = 0) -> MatrixCall {
-  MatrixCall("broadcast of \(count) \(Element.self) from \(root)", .root(root)) { ranks in
+  MatrixCall("broadcast of \(count) \(Element.self) from \(root)", count == 0 ? .nobody : .root(root)) { ranks in
     var values = [Element](repeating: value, count: count)
     try values.withUnsafeMutableBufferPointer { try ranks.broadcast($0, from: root) }
   }
@@ -308,7 +309,7 @@ private let partGathers = [
 private func reduceScatter<Element: MPIElement>(
   _ count: Int, of value: Element, _ operation: ReduceOperation<Element> = .sum
 ) -> MatrixCall {
-  MatrixCall("reduceScatter(\(operation.kind)) of \(count) \(Element.self)") {
+  MatrixCall("reduceScatter(\(operation.kind)) of \(count) \(Element.self)", count == 0 ? .nobody : .everybody) {
     _ = try $0.reduceScatter([Element](repeating: value, count: count), operation)
   }
 }

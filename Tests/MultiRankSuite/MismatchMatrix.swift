@@ -103,7 +103,7 @@ struct MismatchMatrix {
       try body()
       isWrong = own?.needs(cell.culprit, at: world.rank) ?? false
       // A root may be done before the others come, and whoever called nothing knows nothing yet: the next call tells.
-      _ = try ranks.allreduce(1)
+      _ = try ranks.allreduce(1, .bitwiseXor)
     } catch {
       caught = error
     }
