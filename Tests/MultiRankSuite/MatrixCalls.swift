@@ -138,7 +138,7 @@ private func overlapping(_ name: String, second: Bool = false, cut: Int = 400) -
     }
     return {
       let exchange = exchanges[second ? 1 : 0]
-      exchange.begin()
+      try exchange.begin()
       try exchange.ready(0)
       try exchange.ready(1)
       try exchange.finish()
