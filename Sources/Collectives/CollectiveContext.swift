@@ -100,6 +100,7 @@ final class CollectiveContext: CommunicatorAttachment {
   }
 
   func release() {
+    if log.hasFailed { return }
     try? overlapping?.free()
     try? local.free()
     try? channel.free()

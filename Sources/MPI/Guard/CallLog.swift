@@ -22,6 +22,9 @@ package final class CallLog {
   private let subject: Subject
   private let watch: Watchdog?
   private let checksEverything: Bool
+  /// Whether the ranks' calls have differed. Messages may still be under way then, which no communicator that comes after
+  /// and has the same number in MPI may get: so nothing is freed.
+  package var hasFailed: Bool { state.pointee.hasFailed }
   /// The ranks of this host without this one: their ranks here, and their places on the board.
   private var peers: [Peer]
   /// Whether all ranks are on this host and see each other on its board; the same on every rank.
@@ -169,7 +172,7 @@ package final class CallLog {
 
   /// Writes down that the communicator is freed, which compares nothing.
   func noteEnd(_ site: CallSite) {
-    guard !state.pointee.hasFailed, (try? begin(.free, nil, count: -1, nil, root: -1, way: 0, detail: -1, site)) == true
+    guard !hasFailed, (try? begin(.free, nil, count: -1, nil, root: -1, way: 0, detail: -1, site)) == true
     else { return }
     end()
   }
