@@ -17,6 +17,7 @@ struct MatrixCall: Sendable {
   let source: Source
   /// Whether differences show between hosts, too, without being asked for.
   let isComparedAfar: Bool
+  var isImmediate: Bool { name.hasPrefix("immediate") }
   /// What all ranks do together beforehand; returns the call.
   private(set) var prepare: @Sendable (Communicator) throws -> () throws -> Void
 

@@ -26,7 +26,7 @@ if wanted.first == "end" {
 } else if wanted.first == "matrix" {
   let arguments = Array(wanted.dropFirst())
   try withMPI { world in
-    let matrix = MismatchMatrix(over: world, isAfar: arguments.dropFirst(2).first == "afar")
+    let matrix = try MismatchMatrix(over: world, isAfar: arguments.dropFirst(2).first == "afar")
     let isWell = try matrix.run(Int(arguments[0]), seed: arguments.count > 1 ? UInt64(arguments[1])! : 0)
     if !isWell { throw SuiteFailed() }
   }
