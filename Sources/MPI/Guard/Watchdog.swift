@@ -160,8 +160,9 @@ final class Watchdog: @unchecked Sendable {
     }
     let states = ask(id, sequence, subject, isAlarm: false)
     for (other, state) in states {
-      guard let theirs = state.asked, let mine = ledger.call(sequence) else { continue }
-      if theirs.record.sequence == sequence, theirs.record.signature != mine.record.signature {
+      // That call, or the last one before it that the other has made: who has thrown makes no more.
+      guard let theirs = state.asked, let mine = ledger.call(theirs.record.sequence) else { continue }
+      if theirs.record.signature != mine.record.signature {
         // Where shared memory shows it, with the first call that differs.
         let first = indices[subject.members[other]].flatMap { board.ledger($0, for: id) }.flatMap {
           CallLog.difference(own: ledger, theirs: $0, upTo: sequence, subject, other)
@@ -291,10 +292,8 @@ final class Watchdog: @unchecked Sendable {
       var last = ledger?.base
       if let ledger {
         state.reached = (ledger.activity.load(ordering: .acquiring) + 1) / 2
-        let place = ledger.place(of: sequence)
-        if state.reached >= sequence, ledger.signature(sequence) != nil {
-          memcpy(records, place, Ledger.recordBytes)
-        }
+        let asked = min(sequence, state.reached)
+        if ledger.signature(asked) != nil { memcpy(records, ledger.place(of: asked), Ledger.recordBytes) }
         last = state.reached > 0 ? ledger.place(of: state.reached) : nil
       }
       // What it is inside of tells more than what it did last here.
