@@ -43,8 +43,10 @@ final class DenseOperation: Operation {
   private let forwardDescriptor: PrimitiveDescriptor
   private let forwardPrimitives: [Primitive]
   private var parameterGradient: [Primitive] = []
-  /// What computes some of the outputs, and then a part of the gradient; and where that part lies in the flat buffer.
-  private var slices: [(forward: [Primitive], gradient: [Primitive], range: Range<Int>)] = []
+  /// What computes some of the outputs, or a part of the gradient, and where that lies in the flat buffer.
+  private typealias Slice = (primitives: [Primitive], range: Range<Int>)
+  private var outputSlices: [Slice] = []
+  private var gradientSlices: [Slice] = []
   private var inputGradient: [Primitive] = []
 
   init(_ layer: Dense, on input: Tensor, in builder: PassBuilder) throws {
@@ -153,77 +155,91 @@ final class DenseOperation: Operation {
   }
 
   private func makeSlices(from target: Memory, in builder: PassBuilder) throws {
+    let slices = builder.arrays[weight].slices
+    guard slices > 1 else { return }
+    // Where oneDNN multiplies by a general product, gradients of few outputs take it twice as long.
+    let isBlocked = builder.arrays[weight].stored.isBlocked
+    let least = isBlocked ? 1 : 512
+    let groups = sequence(first: slices) { $0 > 1 ? $0 / 2 : nil }.first { layer.outputs / $0 >= least } ?? 1
+    outputSlices = try makeOutputSlices(slices, in: builder)
+    gradientSlices = try makeGradientSlices(groups, from: target, in: builder)
+  }
+
+  /// A part of the arrays, in as many equal ones.
+  private func slice(_ index: Int, of slices: Int, in builder: PassBuilder) -> (first: Int, offset: Int, Range<Int>) {
     let array = builder.arrays[weight]
-    guard array.slices > 1 else { return }
-    let count = layer.outputs / array.slices
-    let stored = try array.stored.slice(count)
+    let count = array.count / slices
+    let start = array.start + count * index
+    // The biases go with the last slice.
+    let end = index == slices - 1 ? bias.map { builder.arrays[$0].range.upperBound } : nil
+    return (layer.outputs / slices * index, count * index, start..<(end ?? start + count))
+  }
+
+  private func makeOutputSlices(_ slices: Int, in builder: PassBuilder) throws -> [Slice] {
+    let count = layer.outputs / slices
+    let stored = try builder.arrays[weight].stored.slice(count)
     let biasDescriptor = try MemoryDescriptor.plain([count])
-    // Neither way do the products take columns where they lie.
-    let (results, gradients) = (
-      try builder.tensor(.plain([builder.batch, count])), try builder.tensor(.plain([builder.batch, count]))
-    )
-    let forwardDescriptor = try Self.describe(
-      input.memory.descriptor, stored, bias: bias.map { _ in biasDescriptor }, results.descriptor, relu: absorbsReLU,
+    // The product doesn't write columns where they lie.
+    let columns = try builder.tensor(.plain([builder.batch, count]))
+    let descriptor = try Self.describe(
+      input.memory.descriptor, stored, bias: bias.map { _ in biasDescriptor }, columns.descriptor, relu: absorbsReLU,
       builder.kind)
+    return try (0..<slices).map { index in
+      let (first, offset, range) = slice(index, of: slices, in: builder)
+      var arguments = [
+        (DNNL_ARG_SRC, source), (DNNL_ARG_WEIGHTS, try builder.values(of: weight, from: offset, as: stored)),
+        (DNNL_ARG_DST, columns),
+      ]
+      if let bias { arguments.append((DNNL_ARG_BIAS, try builder.values(of: bias, from: first, as: biasDescriptor))) }
+      let view = try builder.alias(output.memory, as: output.memory.descriptor.columns(first, count))
+      return ([try Primitive(descriptor, arguments), try Primitive(reordering: columns, to: view)], range)
+    }
+  }
+
+  private func makeGradientSlices(_ slices: Int, from target: Memory, in builder: PassBuilder) throws -> [Slice] {
+    let count = layer.outputs / slices
+    let stored = try builder.arrays[weight].stored.slice(count)
+    let biasDescriptor = try MemoryDescriptor.plain([count])
+    let columns = try builder.tensor(.plain([builder.batch, count]))
     var operation = dnnl_inner_product_desc_t()
-    var (source, weights, columns) = (source.descriptor.raw, stored.raw, gradients.descriptor.raw)
+    var (source, weights, gradients) = (source.descriptor.raw, stored.raw, columns.descriptor.raw)
     var rawBias = biasDescriptor.raw
     try withUnsafePointer(to: &rawBias) { rawBias in
       try check(
         dnnl_inner_product_backward_weights_desc_init(
-          &operation, &source, &weights, layer.bias ? rawBias : nil, &columns),
+          &operation, &source, &weights, layer.bias ? rawBias : nil, &gradients),
         "dnnl_inner_product_backward_weights_desc_init")
     }
-    let backwardDescriptor = try PrimitiveDescriptor(operation)
-    for index in 0..<array.slices {
-      let (first, offset) = (index * count, array.count / array.slices * index)
-      var forward = [
-        (DNNL_ARG_SRC, self.source), (DNNL_ARG_WEIGHTS, try builder.values(of: weight, from: offset, as: stored)),
-        (DNNL_ARG_DST, results),
-      ]
-      var backward = [
-        (DNNL_ARG_SRC, self.source), (DNNL_ARG_DIFF_DST, gradients),
+    let descriptor = try PrimitiveDescriptor(operation)
+    return try (0..<slices).map { index in
+      let (first, offset, range) = slice(index, of: slices, in: builder)
+      var arguments = [
+        (DNNL_ARG_SRC, self.source), (DNNL_ARG_DIFF_DST, columns),
         (DNNL_ARG_DIFF_WEIGHTS, try builder.gradient(of: weight, from: offset, as: stored)),
       ]
       if let bias {
-        forward.append((DNNL_ARG_BIAS, try builder.values(of: bias, from: first, as: biasDescriptor)))
-        backward.append((DNNL_ARG_DIFF_BIAS, try builder.gradient(of: bias, from: first, as: biasDescriptor)))
+        arguments.append((DNNL_ARG_DIFF_BIAS, try builder.gradient(of: bias, from: first, as: biasDescriptor)))
       }
-      let range = array.slice(index)
-      // The biases go with the last slice.
-      let end = index == array.slices - 1 ? bias.map { builder.arrays[$0].range.upperBound } : nil
-      slices.append(
-        (
-          [
-            try Primitive(forwardDescriptor, forward),
-            try Primitive(
-              reordering: results,
-              to: builder.alias(output.memory, as: output.memory.descriptor.columns(first, count))),
-          ],
-          [
-            try Primitive(
-              reordering: builder.alias(target, as: target.descriptor.columns(first, count)), to: gradients),
-            try Primitive(backwardDescriptor, backward),
-          ], range.lowerBound..<(end ?? range.upperBound)
-        ))
+      let view = try builder.alias(target, as: target.descriptor.columns(first, count))
+      return ([try Primitive(reordering: view, to: columns), try Primitive(descriptor, arguments)], range)
     }
   }
 
-  var announcesSlices: Bool { !slices.isEmpty }
+  var announcesSlices: Bool { !outputSlices.isEmpty }
 
   func forward(_ run: Run, needed: (Range<Int>) throws -> Void) throws {
     guard announcesSlices else { return try forward(run) }
     // Every slice needs biases, which came with the last.
-    for slice in slices.suffix(1) + slices.dropLast() {
+    for slice in outputSlices.suffix(1) + outputSlices.dropLast() {
       try needed(slice.range)
-      for primitive in slice.forward { try primitive.execute() }
+      for primitive in slice.primitives { try primitive.execute() }
     }
   }
 
   func backwardParameters(_ run: Run, complete: (Range<Int>) throws -> Void) throws {
     guard announcesSlices else { return try backwardParameters(run) }
-    for slice in slices {
-      for primitive in slice.gradient { try primitive.execute() }
+    for slice in gradientSlices {
+      for primitive in slice.primitives { try primitive.execute() }
       try complete(slice.range)
     }
   }
