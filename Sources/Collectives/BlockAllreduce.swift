@@ -22,6 +22,8 @@ public final class BlockAllreduce<Element: MPIElement> {
   /// The blocks of this rank.
   public let own: Range<Int>
   private let communicator: Communicator
+  /// The call that made it.
+  private let number: Int32
   private let context: CollectiveContext?
   /// The nodes of the tree that ranks hand in, each rank's in turn.
   private let nodes: [[Range<Int>]]
@@ -67,6 +69,7 @@ public final class BlockAllreduce<Element: MPIElement> {
     }
     self.count = count
     self.communicator = communicator
+    number = communicator.callNumber
     let owned = (0..<ranks).map { starts[$0]..<starts[$0 + 1] }
     self.own = owned[communicator.rank]
     let nodes = owned.map { TreeSum.nodes(of: $0) }
@@ -150,7 +153,8 @@ public final class BlockAllreduce<Element: MPIElement> {
       return
     }
     try communicator.recorded(
-      .allreduce, of: Element.datatype, count: count, by: .sum, comparesItself: true, site
+      .allreduce, of: Element.datatype, count: count, by: .sum, way: CallRecord.inBlocks, detail: number,
+      comparesItself: true, site
     ) { () throws(MPIError) in
       if let shared {
         try sum(shared.peers, context.wholeGroup!, site)

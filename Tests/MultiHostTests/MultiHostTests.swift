@@ -97,12 +97,14 @@ struct MultiHostTests {
     #expect(findings.count == (name == "cut" ? 2 : 3), "\(outcome)")
   }
 
-  /// Between hosts all calls are compared when that is asked for; where no memory is shared at all, too.
-  @Test(arguments: [([1, 1], ["mismatch", "native-mismatch"]), ([2, 2], ["native-mismatch"])])
-  func checksCallsBetweenHosts(slots: [Int], groups: [String]) async throws {
+  /// A sample of `Tests/mismatches.sh`: between hosts all calls are compared when that is asked for, some always.
+  @Test(arguments: [([1, 1], true), ([2, 1], true), ([2, 2], true), ([2, 1], false)])
+  func mismatchesAreFoundByAll(slots: [Int], isChecked: Bool) async throws {
     let outcome = try await hosts.mpirun(
-      slots: slots, "multirank-suite", groups, options: ["-x", "RINGTRAIN_CHECK=1", "-x", "RINGTRAIN_TIMEOUT=20"])
-    for failure in outcome.failedCases { Issue.record("\(slots): \(failure)") }
+      slots: slots, "multirank-suite", ["matrix"] + (isChecked ? ["200", "1"] : ["5", "1", "afar"]),
+      options: ["-x", "RINGTRAIN_CHECK=\(isChecked ? 1 : 0)", "-x", "RINGTRAIN_TIMEOUT=20"], deadline: .seconds(60))
+    #expect(outcome.exitCode == 0 && outcome.strays == 0 && !outcome.timedOut, "\(outcome)")
+    #expect(outcome.standardOutput.contains(" detected, 0 wrong numbers, "), "\(outcome)")
   }
 
   /// The link of the second host is cut amid a training: that goes on, on the first one alone.

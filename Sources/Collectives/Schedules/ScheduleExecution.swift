@@ -95,12 +95,26 @@ struct ScheduleExecutor: ~Copyable {
     started == schedule.sends.count ? schedule.receives.count - received : started - received
   }
 
-  /// Moves the schedule on as far as it goes without waiting.
+  /// After an error: what others still send must not arrive in memory that the program takes back.
+  mutating func giveUp() {
+    for number in received..<posted { communicator.giveUp(receive: &receiving[number % Self.window]) }
+    received = posted
+  }
+
+  /// Moves the schedule on as far as it goes without waiting. An error gives it up.
   ///
   /// - Parameters:
   ///   - limit: elements beyond it aren't ready yet: they are neither sent nor changed.
   ///   - most: how many messages it may begin to send.
   mutating func poll(_ limit: Schedule.Point, starting most: Int = .max, _ site: CallSite) throws(MPIError) {
+    do throws(MPIError) { try moveOn(limit, most, site) } catch {
+      giveUp()
+      throw error
+    }
+  }
+
+  @inline(__always)
+  private mutating func moveOn(_ limit: Schedule.Point, _ most: Int, _ site: CallSite) throws(MPIError) {
     let window = Self.window
     let isPacked = wire.elementSize != nil
     let sentSize = wire.elementSize ?? elementSize
