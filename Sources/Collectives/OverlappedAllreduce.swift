@@ -208,8 +208,10 @@ public final class OverlappedAllreduce<Element: MPIElement> {
 
   /// Returns when every rank has the sums of all parts.
   public func finish(file: StaticString = #fileID, line: UInt = #line) throws(MPIError) {
-    precondition(readyCount == parts.count, "\(readyCount) of \(parts.count) parts are ready")
     guard awaitedCount > 0 else { return }
+    precondition(
+      readyCount == parts.count || readyCount == 0 && awaitedCount == parts.count || progress != nil && readyCount == 0,
+      "\(readyCount) of \(parts.count) parts are ready")
     if let progress {
       for part in progress.wanted { try wait(for: part, file: file, line: line) }
     } else {

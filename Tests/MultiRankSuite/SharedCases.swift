@@ -67,6 +67,39 @@ let sharedCases: [Case] = [
       }
     }
   },
+  Case("shared", "parts that are waited for in another order, amid the next exchange") { world in
+    let parts = [600_000..<700_001, 0..<200_000, 200_000..<600_000]
+    let wanted = [2, 1, 0]
+    let buffer = try SharedBuffer<Float>(count: 700_001, over: world)
+    let exchange = try OverlappedAllreduce(buffer, parts: parts, wanted: wanted, over: world)
+    let ranks = Float(world.size * (world.size - 1) / 2)
+    for round in 0..<4 {
+      let mine = periodic(700_001, every: 1000) { Float($0 + world.rank + round) }
+      try exchange.begin()
+      for part in [0, 2, 1] {
+        // What the round before has left under way is only now looked at.
+        if round > 0 {
+          try exchange.wait(for: part)
+          let sums = periodic(700_001, every: 1000) { Float(world.size) * Float($0 + round - 1) + ranks }
+          expectSame(
+            Array(buffer.elements[parts[part]]), Array(sums[parts[part]]), "round \(round - 1), part \(part)")
+        }
+        fill(buffer, parts[part], with: mine)
+        try exchange.ready(part)
+      }
+      expect(exchange.isUnderWay || world.size == 1, "round \(round): nothing is under way")
+    }
+    try exchange.finish()
+    expect(!exchange.isUnderWay, "something is under way after finish")
+    let sums = periodic(700_001, every: 1000) { Float(world.size) * Float($0 + 3) + ranks }
+    expectSame(Array(buffer.elements), sums, "the last round")
+    // An exchange isn't begun amid another's becoming ready.
+    try exchange.begin()
+    try exchange.ready(0)
+    expectMPIError { try exchange.begin() }
+    for part in [1, 2] { try exchange.ready(part) }
+    try exchange.finish()
+  },
   Case("shared", "means by every algorithm, the same bits on all ranks") { world in
     for algorithm in AllreduceAlgorithm.allCases {
       for count in counts {
