@@ -129,10 +129,15 @@ private func endJob(of world: Communicator, because error: any Error) -> Never {
 }
 
 /// Ends all ranks at once; from any thread.
-func endJob(code: Int32) -> Never {
-  // In case the launcher doesn't answer.
+///
+/// - Parameter seconds: how long the launcher has for it; it needs little where all hosts answer.
+func endJob(code: Int32, within seconds: Double = 10) -> Never {
+  let board = Watchdog.current?.board
+  // In case neither the launcher nor what is to end it is there any more.
   signal(SIGALRM, SIG_DFL)
-  alarm(2)
+  alarm(UInt32(seconds) + 2)
+  if let board, !board.endsFirst() { while true { sleep(60) } }
+  if getenv("OMPI_COMM_WORLD_SIZE") != nil { Launcher.mustEnd(with: board?.processes ?? [getpid()], within: seconds) }
   // What `MPI_Abort` comes down to, without the lines that it has the launcher print behind ours.
   typealias Abort = @convention(c) (Int32, UnsafePointer<CChar>?, UnsafeMutableRawPointer?, Int) -> Int32
   if let library = dlopen("libpmix.so.2", RTLD_NOW | RTLD_NOLOAD), let abort = dlsym(library, "PMIx_Abort") {

@@ -168,4 +168,10 @@ final class Board {
 
   /// Whether this is the first of the host's ranks to ask: of an error that all have, one need speak.
   func speaksFirst() -> Bool { base.word(8).exchange(1, ordering: .acquiringAndReleasing) == 0 }
+
+  /// Whether this is the first of the host's ranks to end the job: the launcher mixes up several that do it at once.
+  func endsFirst() -> Bool { base.word(16).exchange(1, ordering: .acquiringAndReleasing) == 0 }
+
+  /// The processes of the host's ranks.
+  var processes: [Int32] { (0..<rankCount).map(process) }
 }

@@ -348,6 +348,9 @@ final class Subject: @unchecked Sendable {
       + "on \(name(low.0)), but \(high.1.text) on \(name(high.0))"
   }
 
+  /// The hosts of its ranks.
+  var hosts: [String] { Watchdog.current.map { watch in Set(members.map(watch.hostName)).sorted() } ?? [] }
+
   /// A rank of the communicator with its host.
   func name(_ rank: Int) -> String {
     let world = members[rank]

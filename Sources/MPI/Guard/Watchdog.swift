@@ -28,8 +28,12 @@ final class Watchdog: @unchecked Sendable {
   private var thread = pthread_t()
 
   private static let tick = 0.2
-  /// How long others get to say what they wait for, or to throw by themselves.
-  private static let grace = 1.0
+  /// How long others get, from the alarm on, to say what they wait for, or to throw by themselves: asking takes up to 0.75 s.
+  private static let grace = 1.25
+  /// More answers nobody reads, and nobody wants to send.
+  private static let askedAtMost = 64
+  /// How many seconds a launcher gets that waits for a host in vain.
+  private static let patience = 1.0
 
   /// All ranks of the world must call it.
   static func start(over world: Communicator, deadline: Double, checksEverything: Bool) throws(MPIError) {
@@ -192,6 +196,11 @@ final class Watchdog: @unchecked Sendable {
     let state: RankState
     let asked: SeenCall?
     let last: SeenCall
+
+    /// Whether the rank has come to a call, and may still go on with it.
+    func goesOn(in sequence: UInt64) -> Bool { state.reached >= sequence && !isGone && !isStopped }
+    var isGone: Bool { [0, UInt8(ascii: "Z")].contains(state.processState) }
+    var isStopped: Bool { [UInt8(ascii: "T"), UInt8(ascii: "t")].contains(state.processState) }
   }
 
   /// What the other ranks of a communicator are doing, by their numbers in it. Those that don't answer in time are
@@ -209,9 +218,8 @@ final class Watchdog: @unchecked Sendable {
     guard let messenger, !afar.isEmpty else { return found }
     let numbers = Dictionary(uniqueKeysWithValues: afar.map { (subject.members[$0], $0) })
     let start = now()
-    // More than this many nobody reads, and nobody wants to send.
     for attempt in 0..<3 {
-      for other in afar.prefix(64) where found[other] == nil {
+      for other in afar.prefix(Self.askedAtMost) where found[other] == nil {
         let world = subject.members[other]
         // Its own watchdog; or that of another rank of its host, which sees it in shared memory.
         let host = addresses.indices.filter { addresses[$0].leader == addresses[world].leader && $0 != world }
@@ -316,6 +324,7 @@ final class Watchdog: @unchecked Sendable {
   private func report(_ ledger: Ledger, _ id: UInt64, _ subject: Subject, _ isMessage: Bool, _ waited: Double) -> Never
   {
     raiseAlarm()
+    let end = now() + Self.grace
     let call = Self.call(of: ledger, isMessage)
     let isMessage = isMessage && call.record.sequence == 0
     let sequence = isMessage ? (ledger.activity.load(ordering: .acquiring) + 1) / 2 : call.record.sequence
@@ -328,14 +337,22 @@ final class Watchdog: @unchecked Sendable {
     let partner = Int(call.record.peer)
     let missing = subject.members.indices.filter { other in
       guard other != subject.rank, !isMessage || partner < 0 || partner == other else { return false }
-      return isMessage || (states[other]?.state.reached ?? 0) < sequence
+      // Also of those that have come a process may have been stopped, or ended, since.
+      return isMessage || !(states[other]?.goesOn(in: sequence) ?? false)
     }
-    if missing.isEmpty { text += " All ranks have come to this call; one of them may be slow, or a link down." }
+    if missing.isEmpty {
+      let hosts = subject.hosts
+      text += " All ranks have come to this call; one of them may be slow"
+      text += hosts.count > 1 ? ", or a link between \(hosts.joined(separator: ", "))." : "."
+    }
     for other in missing.prefix(8) { text += "\n  " + describe(states[other], subject.name(other), id) }
     if missing.count > 8 { text += "\n  and \(missing.count - 8) more ranks" }
     printError(text)
-    serve(until: now() + Self.grace)
-    endJob(code: MPIError.deadlineCode)
+    serve(until: end)
+    // The launcher doesn't reach a host either that doesn't answer.
+    let afar = subject.members.count { indices[$0] == nil }
+    let isReached = states.count >= subject.members.count - 1 - max(0, afar - Self.askedAtMost)
+    endJob(code: MPIError.deadlineCode, within: isReached ? 10 : Self.patience)
   }
 
   private func describe(_ seen: Seen?, _ name: String, _ id: UInt64) -> String {
@@ -345,13 +362,12 @@ final class Watchdog: @unchecked Sendable {
     let process = seen.state.process
     let last = seen.last.record.signature != 0 || seen.last.record.line != 0 ? seen.last : nil
     let then = last.map { "; its last call was \($0.numbered)" } ?? ""
-    switch (seen.state.processState, RankStatus(rawValue: seen.state.status) ?? .running) {
-    case (0, _), (UInt8(ascii: "Z"), _): return "\(name) is gone: its process \(process) has ended\(then)"
-    case (UInt8(ascii: "T"), _), (UInt8(ascii: "t"), _):
-      return "\(name) is stopped (process \(process), by SIGSTOP or a debugger)\(then)"
-    case (_, .failed): return "\(name) has failed, and ends\(then)"
-    case (_, .left): return "\(name) has left withMPI\(then)"
-    case (_, .running):
+    if seen.isGone { return "\(name) is gone: its process \(process) has ended\(then)" }
+    if seen.isStopped { return "\(name) is stopped (process \(process), by SIGSTOP or a debugger)\(then)" }
+    switch RankStatus(rawValue: seen.state.status) ?? .running {
+    case .failed: return "\(name) has failed, and ends\(then)"
+    case .left: return "\(name) has left withMPI\(then)"
+    case .running:
       guard let last else { return "\(name) (process \(process)) has called nothing yet" }
       return seen.state.isInside == 1
         ? "\(name) (process \(process)) is elsewhere, in \(last.numbered)"
