@@ -12,6 +12,8 @@
 #   multihost.sh launch CMD...      runs CMD, which starts mpirun itself, on node1, the settings in its environment
 #   multihost.sh on I CMD...        runs CMD on node I
 #   multihost.sh link I up|down|RATE|any   connects, cuts, reshapes or frees the link of node I
+#   multihost.sh loss I PERCENT     has so much of what reaches node I get lost; 0 for nothing
+#   multihost.sh processes I        what runs on node I, but for sshd: a line "PID COMMAND" for each process
 #   multihost.sh down               ends the hosts, whatever runs on them, and removes FOLDER
 #
 #   export MULTIHOST=$(HOSTS=4 RATE=1gbit multihost.sh up); multihost.sh run -np 4 PROGRAM; multihost.sh down
@@ -92,7 +94,7 @@ AcceptEnv RINGTRAIN_* TMPDIR
 END
   cat > "$folder/rsh" <<END
 #!/bin/sh
-exec ssh -F none -p $PORT -i $folder/id -o IdentitiesOnly=yes -o BatchMode=yes -o StrictHostKeyChecking=yes \\
+exec ssh -F none -p $PORT -i $folder/id -o IdentitiesOnly=yes -o BatchMode=yes -o ConnectTimeout=3 -o StrictHostKeyChecking=yes \\
   -o UserKnownHostsFile=$folder/known_hosts -o GlobalKnownHostsFile=none -o LogLevel=ERROR \\
   -o SendEnv="RINGTRAIN_* TMPDIR" "\$@"
 END
@@ -149,6 +151,25 @@ launch() {
 
 run() { launch mpirun --mca orte_default_hostfile "$folder/hostfile" "$@"; }
 
+# In thousandths, for nftables knows no fractions.
+loss() {
+  local table="add table ip loss; delete table ip loss" share
+  share=$(awk -v percent="$2" 'BEGIN { print int(percent * 10 + 0.5) }')
+  [ "$share" = 0 ] || table+="; add table ip loss; add chain ip loss in { type filter hook input priority 0; }
+    add rule ip loss in iifname eth0 numgen random mod 1000 < $share drop"
+  ip netns exec "$prefix-$1" nft "$table"
+}
+
+processes() {
+  local process
+  for process in $(ip netns pids "$prefix-$1"); do
+    # Those that have ended meanwhile, or are ended and not yet asked after, aren't there any more.
+    case $(sed -n 's/^State:\t\(.\).*/\1/p' "/proc/$process/status" 2> /dev/null) in "" | Z) continue ;; esac
+    case $(cat "/proc/$process/comm" 2> /dev/null) in sshd*) continue ;; esac
+    echo "$process $(tr '\0' ' ' 2> /dev/null < "/proc/$process/cmdline")"
+  done
+}
+
 # Works as well on what an interrupted 'up' has left.
 down() {
   local name process tries
@@ -193,6 +214,8 @@ case $command in
       *) shape "$1" "$2" ;;
     esac
     ;;
+  loss) locate; loss "$@" ;;
+  processes) locate; processes "$@" ;;
   down) locate; down ;;
   *) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0" ;;
 esac

@@ -9,7 +9,7 @@ import MPI
 func trainToBeKilled(_ world: Communicator, _ folder: String, epochs: Int, every: Int, pause: Int) throws {
   let shard: Shard<Float> = try Problem(rows: 400).shard(world)
   let progress = open(folder + ".progress", O_WRONLY | O_CREAT, 0o666)
-  let model = Wide { step, isFirst in
+  let model = Wide(parameterCount: 500_000) { step, isFirst in
     if isFirst, world.isRoot {
       print("from \(step)")
       fflush(nil)
@@ -24,14 +24,18 @@ func trainToBeKilled(_ world: Communicator, _ folder: String, epochs: Int, every
   if world.isRoot { print("hash \(report?.weightsHash ?? 0)") }
 }
 
-/// Half a million parameters, of which few are of any use.
-private struct Wide: Model {
-  let parameterCount = 500_000
-  nonisolated(unsafe) let onStep: (Int, Bool) -> Void
+/// Many parameters, of which few are of any use.
+struct Wide: Model {
+  let parameterCount: Int
+  /// Told the number of a step, and whether it is the first of this process.
+  nonisolated(unsafe) let onStep: (Int, Bool) throws -> Void
   private final class Once { var isDone = false }
   private nonisolated(unsafe) let once = Once()
 
-  init(onStep: @escaping (Int, Bool) -> Void) { self.onStep = onStep }
+  init(parameterCount: Int, onStep: @escaping (Int, Bool) throws -> Void) {
+    self.parameterCount = parameterCount
+    self.onStep = onStep
+  }
 
   func initialize(_ parameters: UnsafeMutableBufferPointer<Float>) {
     for index in parameters.indices { parameters[index] = Float(index % 1000) * 1e-3 }
@@ -41,7 +45,7 @@ private struct Wide: Model {
     of batch: Batch<Float>, at parameters: UnsafeBufferPointer<Float>, into gradient: UnsafeMutableBufferPointer<Float>,
     during step: TrainingStep<Float>
   ) throws -> Double {
-    onStep(step.number, !once.isDone)
+    try onStep(step.number, !once.isDone)
     once.isDone = true
     memset(gradient.baseAddress!, 0, 4 * gradient.count)
     return addGradient(of: batch, at: parameters, to: gradient)
@@ -53,9 +57,10 @@ private struct Wide: Model {
     var loss = 0.0
     for index in 0..<batch.count {
       let row = batch.row(index)
+      let stride = parameterCount / row.count
       var error = -batch.target(index)
-      for feature in 0..<6 { error += parameters[feature * 80_000] * row[feature] }
-      for feature in 0..<6 { gradient[feature * 80_000] += error * row[feature] }
+      for feature in row.indices { error += parameters[feature * stride] * row[feature] }
+      for feature in row.indices { gradient[feature * stride] += error * row[feature] }
       loss += Double(error * error) / 2
     }
     return loss

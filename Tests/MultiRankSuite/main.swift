@@ -7,6 +7,7 @@
 //   mpirun -np 3 multirank-suite matrix all|COUNT [SEED [afar]]   see MismatchMatrix.swift
 //   mpirun -np 2 multirank-suite soak SMALL LARGE   see Soak.swift
 //   multirank-suite checkpoints FOLDER EPOCHS EVERY PAUSE   see CheckpointCampaign.swift
+//   multirank-suite fault FOLDER FAULT EPOCHS EVERY KEEP [reproducible]   see FaultCampaign.swift
 
 import Glibc
 import MPI
@@ -37,6 +38,14 @@ if wanted.first == "end" {
   let numbers = wanted.dropFirst(2).map { Int($0)! }
   try withMPI { world in
     try trainToBeKilled(world, CommandLine.arguments[2], epochs: numbers[0], every: numbers[1], pause: numbers[2])
+  }
+} else if wanted.first == "fault" {
+  let arguments = CommandLine.arguments
+  let numbers = arguments[4...6].map { Int($0)! }
+  let settings = FaultSettings(
+    epochs: numbers[0], every: numbers[1], keep: numbers[2], isReproducible: arguments.last == "reproducible")
+  try withMPI { world in
+    try trainToBeDisturbed(world, arguments[2], Fault(rawValue: arguments[3]) ?? .none, settings)
   }
 } else {
   try withMPI { world in
