@@ -15,7 +15,7 @@ import Measurement
 let groups =
   pointToPointCases + collectiveCases + splitCases + errorCases + interferenceCases + allreduceCases + sharedCases
   + shardCases + trainerCases + checkpointCases + exchangeCases + compressionCases + networkCases + lossCurveCases
-  + parityCases + blockCases
+  + parityCases + blockCases + balanceCases
 
 let wanted = CommandLine.arguments.dropFirst()
 if wanted.first == "end" {
