@@ -138,8 +138,13 @@ public final class OverlappedAllreduce<Element: MPIElement> {
   private func recorded(
     _ count: Int, _ site: CallSite, _ body: () throws(MPIError) -> Void
   ) throws(MPIError) {
-    try communicator.recorded(
-      .allreduce, of: Element.datatype, count: count, by: .sum, comparesItself: true, site, body)
+    do throws(MPIError) {
+      try communicator.recorded(
+        .allreduce, of: Element.datatype, count: count, by: .sum, comparesItself: true, site, body)
+    } catch {
+      progress?.abandon(after: error)
+      throw error
+    }
   }
 
   /// Returns when every rank has the sums of all parts.
@@ -239,6 +244,13 @@ private final class ExchangeProgress: @unchecked Sendable {  // all that changes
     }
   }
 
+  func abandon(after error: MPIError) {
+    exclusively {
+      isActive = false
+      executor.abandon(after: error)
+    }
+  }
+
   /// Only by whoever has the lock, or once the thread has been told to rest.
   func poll(_ site: CallSite) throws(MPIError) {
     guard !ranks.isEmpty, completed == nil else { return }
@@ -281,6 +293,7 @@ private final class ExchangeProgress: @unchecked Sendable {  // all that changes
           try poll(site)
         }
       } catch {
+        executor.abandon(after: error)
         self.error = error
       }
       pthread_mutex_unlock(lock)

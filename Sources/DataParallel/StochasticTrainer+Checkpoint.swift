@@ -7,7 +7,11 @@ import MPI
 
 extension StochasticTrainer {
   /// Starts checkpoints: resumes if that is asked for, and looks whether they can be written.
-  mutating func begin(_ policy: CheckpointPolicy, on shard: Shard<Scalar>) throws -> Checkpointer {
+  ///
+  /// - Parameter isUnderWay: whether this run goes on from what the ranks remember of it: then no file is looked for.
+  mutating func begin(
+    _ policy: CheckpointPolicy, on shard: Shard<Scalar>, isUnderWay: Bool = false
+  ) throws -> Checkpointer {
     let communicator = core.communicator
     let isLocal = syncEvery > 1 && communicator.size > 1
     try communicator.agree {
@@ -17,14 +21,18 @@ extension StochasticTrainer {
           "with local SGD each rank has \(core.optimizer.state.names.joined(separator: ", ")) of its own, which no "
             + "checkpoint holds: average gradients in each step, or use an optimizer that remembers nothing")
       }
-      if policy.resume != .never, steps > 0 {
+      if policy.resume != .never, steps > 0, !isUnderWay {
         throw ConfigurationError("a trainer that has taken \(steps) steps can't resume another training")
       }
     }
     run = try runSettings(shard)
     let folder = CheckpointFolder(policy.folder)
-    let (found, skipped) = try communicator.agree { communicator.isRoot ? try find(policy, folder) : (nil, []) }
-    try restore(found)
+    let (found, skipped) = try communicator.agree {
+      guard communicator.isRoot else { return (Checkpoint?.none, [String]()) }
+      try folder.prepare()
+      return isUnderWay ? (nil, []) : try find(policy, folder)
+    }
+    try restore(found, from: 0)
     var warnings = skipped
     let rehearsal = try capture()
     try communicator.agree {
@@ -41,7 +49,6 @@ extension StochasticTrainer {
   private func find(
     _ policy: CheckpointPolicy, _ folder: CheckpointFolder
   ) throws -> (checkpoint: Checkpoint?, warnings: [String]) {
-    try folder.prepare()
     var found: (checkpoint: Checkpoint, path: String, skipped: [String])?
     switch policy.resume {
     case .never: break
@@ -94,14 +101,23 @@ extension StochasticTrainer {
 
   /// The state after the last step, on the root; `nil` elsewhere. Every rank must call it.
   func capture() throws -> Checkpoint? {
-    let state = core.optimizer.state
     let isSharded = core.exchanger.isSharded
     guard core.communicator.isRoot || isSharded else { return nil }
+    return try capture(on: core.communicator.isRoot)
+  }
+
+  /// The state after the last step.
+  ///
+  /// - Parameter isKept: whether this rank gets it. All must call it together where each has a part of the optimizer's
+  ///   state.
+  func capture(on isKept: Bool) throws -> Checkpoint? {
+    let state = core.optimizer.state
+    let isSharded = core.exchanger.isSharded
     var checkpoint = Checkpoint(step: steps, epoch: epochs, batch: progress.batch, run: run)
     func add(_ name: String, _ values: some Sequence<Scalar>) {
       values.withContiguousStorageIfAvailable { checkpoint.file.tensors.append(.init(name: name, copying: $0)) }!
     }
-    if core.communicator.isRoot { add("parameters", core.parameters) }
+    if isKept { add("parameters", core.parameters) }
     for name in state.names {
       if isSharded {
         if let whole = try core.communicator.gather(Array(state[name]!), to: 0) { add("optimizer.\(name)", whole) }
@@ -109,7 +125,7 @@ extension StochasticTrainer {
         add("optimizer.\(name)", state[name]!)
       }
     }
-    guard core.communicator.isRoot else { return nil }
+    guard isKept else { return nil }
     if average.count > 0 { add("average", average.mean) }
     if let movingAverage, movingAverage.count > 0 { add("moving_average", movingAverage.mean) }
     let numbers: KeyValuePairs<String, any LosslessStringConvertible> = [
@@ -122,14 +138,14 @@ extension StochasticTrainer {
     return checkpoint
   }
 
-  /// Takes the root's checkpoint over, if it has one. Every rank must call it.
-  private mutating func restore(_ found: Checkpoint?) throws {
+  /// Takes a rank's checkpoint over, if it has one. Every rank must call it.
+  mutating func restore(_ found: Checkpoint?, from owner: Int) throws {
     let communicator = core.communicator
     // Without its tensors, which follow one by one, so that no rank holds them all twice.
     var bytes = try communicator.agree {
       try found.map { try SafeTensors(metadata: $0.file.metadata).bytes() } ?? []
     }
-    try communicator.broadcast(&bytes, from: 0)
+    try communicator.broadcast(&bytes, from: owner)
     if bytes.isEmpty { return }
     let path = "the checkpoint"
     let metadata = try communicator.agree { try SafeTensors(bytes: bytes, path: path).metadata }
@@ -147,7 +163,7 @@ extension StochasticTrainer {
         }
         return values
       }
-      try values.withUnsafeMutableBufferPointer { try communicator.broadcast($0, from: 0) }
+      try values.withUnsafeMutableBufferPointer { try communicator.broadcast($0, from: owner) }
       return values
     }
 

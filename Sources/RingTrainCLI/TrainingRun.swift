@@ -7,12 +7,15 @@ import RingTrain
 struct TrainingRun<Scalar: TrainingScalar & MPIElement> {
   private let options: Train
   private let world: Communicator
+  private let memory: TrainingMemory
   private let logger: Logger
   private let clock = ContinuousClock()
 
-  init(_ options: Train, over world: Communicator) {
+  /// - Parameter memory: what is remembered when the same is run again on the ranks that are left.
+  init(_ options: Train, over world: Communicator, memory: TrainingMemory) {
     self.options = options
     self.world = world
+    self.memory = memory
     logger = options.output.logger(of: world)
   }
 
@@ -279,7 +282,7 @@ struct TrainingRun<Scalar: TrainingScalar & MPIElement> {
       do {
         try trainer.fit(
           on: rows.train, epochs: epochs, stopping: stoppingRule(), validation: rows.validation,
-          checkpoints: options.checkpoints.policy(logger: logger, over: world)
+          checkpoints: options.checkpoints.policy(logger: logger, over: world), memory: memory
         ) { report, evaluation in
           reports.append(report)
           display.show(
