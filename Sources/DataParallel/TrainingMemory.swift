@@ -21,6 +21,8 @@ public final class TrainingMemory {
   var state: Checkpoint?
   /// Whether that is the end of the training.
   var isOver = false
+  /// Told, on every rank, after which step the training goes on.
+  public var onRecall: (_ step: Int) -> Void = { _ in }
 
   public init() {}
 }
@@ -48,6 +50,7 @@ extension StochasticTrainer {
     guard newest[0] >= 0 else { return (false, false) }
     let owner = states.firstIndex(of: newest)!
     try restore(communicator.rank == owner ? memory.state : nil, from: owner)
+    memory.onRecall(steps)
     return (true, newest[3] == 1)
   }
 

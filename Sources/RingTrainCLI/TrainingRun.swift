@@ -277,6 +277,7 @@ struct TrainingRun<Scalar: TrainingScalar & MPIElement> {
         syncEvery: options.syncEvery, averagingFrom: options.average ? 1 : nil,
         movingAverage: options.ema.map { try ExponentialMovingAverage(decay: $0) }, clipNorm: options.clip,
         microBatches: options.accumulate, exchange: exchange(), initial: initial)
+      memory.onRecall = { step in logger.info("the training goes on", metadata: ["step": "\(step)"]) }
       var reports: [TrainingReport] = []
       var failure: CheckpointError?
       do {
