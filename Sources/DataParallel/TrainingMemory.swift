@@ -1,7 +1,7 @@
 import Collectives
 public import MPI
 
-/// What a rank remembers of a training that was interrupted because another rank was lost, so that those that are left
+/// What a rank remembers of one training that was interrupted because another rank was lost, so that those that are left
 /// go on from the last step that any of them has taken. No file is needed: before an update all ranks have the same
 /// parameters, and after it too.
 ///
@@ -28,7 +28,7 @@ public final class TrainingMemory {
 }
 
 /// A rank was lost that had a part of the training's state: thrown on every rank.
-public struct StateLost: ExitCodeError, CustomStringConvertible {
+public struct StateLost: CollectiveError, ExitCodeError, CustomStringConvertible {
   /// The loss.
   public let cause: MPIError
   public var exitCode: Int32 { cause.exitCode }

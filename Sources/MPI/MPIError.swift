@@ -1,5 +1,4 @@
 import CMPI
-import Synchronization
 
 /// A call into MPI that failed, or arguments that it would have misread.
 public struct MPIError: Error, CustomStringConvertible, Sendable {
@@ -78,7 +77,6 @@ extension MPIError: ExitCodeError {
     self.init(
       errorClass: Int(errorClass), code: Int(code), message: text, function: "\(function)", rank: rank,
       file: "\(site.file)", line: Int(site.line))
-    if isRankLost { FaultTolerance.losses.add(1, ordering: .relaxed) }
   }
 }
 

@@ -64,15 +64,16 @@ public func withMPI<Result>(
 
   do {
     let result = try body(world)
-    if isOutermost, FaultTolerance.losses.load(ordering: .relaxed) > 0 {
-      Watchdog.current?.stop()
-      FaultTolerance.leave()
-    } else if isOutermost {
+    if isOutermost {
       Watchdog.current?.board.setStatus(.left)
       // Whoever gets here while others are in another call hears of it; and is waited for no longer than for any call.
-      try world.recorded(.finalize, site) { () throws(MPIError) in
-        world.releaseAttachment()
-        try checkCode(MPI_Finalize(), "MPI_Finalize", world.rank, site)
+      if Communicator.survivesLosses {
+        try world.end(site)
+      } else {
+        try world.recorded(.finalize, site) { () throws(MPIError) in
+          world.releaseAttachment()
+          try checkCode(MPI_Finalize(), "MPI_Finalize", world.rank, site)
+        }
       }
       Watchdog.current?.stop()
     } else {

@@ -33,7 +33,8 @@ package struct MPIRun: Sendable {
     if let interfaces { settings += [("btl_tcp_if_include", interfaces), ("oob_tcp_if_include", interfaces)] }
     // mpirun would take two values of one name for a list.
     settings.removeAll { name, _ in parameters.contains { $0.name == name } }
-    return launcher + (survivesLosses ? ["--with-ft", "ulfm"] : []) + ["-np", "\(hosts.slots)", "--host", hosts.map(\.description).joined(separator: ",")]
+    let survival = survivesLosses ? ["--with-ft", "ulfm"] : []
+    return launcher + survival + ["-np", "\(hosts.slots)", "--host", hosts.map(\.description).joined(separator: ",")]
       + (settings + parameters).flatMap { ["--mca", $0, $1] } + (oversubscribes ? ["--oversubscribe"] : [])
       + (variables + [JobMark.name]).flatMap { ["-x", $0] } + program
   }

@@ -38,7 +38,7 @@ extension Communicator {
       guard left.size >= minimum, left.size < survivors.size else {
         throw loss
           ?? MPIError(
-            argument: "\(left.size) ranks are left; that is too few", "MPIX_Comm_shrink", rank: survivors.rank, site)
+            code: Int32(FaultTolerance.errorClasses.lowerBound), "MPIX_Comm_agree", rank: survivors.rank, site)
       }
       if left.isRoot {
         let isPlural = left.size > 1
@@ -86,13 +86,21 @@ extension Communicator {
     return left
   }
 
+  /// Ends the job where losses are survived, up to the last moment.
+  func end(_ site: CallSite) throws(MPIError) {
+    if let successor { return try successor.end(site) }
+    do { try recorded(.finalize, site) { () throws(MPIError) in } } catch  where error.isRankLost {}
+    _ = try everybody(is: true, site)
+    FaultTolerance.leave()
+  }
+
   /// Whether a condition holds on all ranks that are left; the same answer on each of them.
   private func everybody(is condition: Bool, _ site: CallSite) throws(MPIError) -> Bool {
     var flag: Int32 = condition ? 1 : 0
     var code = MPI_SUCCESS
     try waiting(.survivors, site) { () throws(MPIError) in code = FaultTolerance.current!.agree(handle, &flag) }
     // That some are lost it says besides.
-    do { try check(code, "MPIX_Comm_agree", site) } catch where error.isRankLost {}
+    do { try check(code, "MPIX_Comm_agree", site) } catch  where error.isRankLost {}
     return flag != 0
   }
 

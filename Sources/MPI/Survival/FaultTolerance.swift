@@ -1,6 +1,5 @@
 import CMPI
 import Glibc
-import Synchronization
 
 /// What an MPI has that lets ranks live on when others are lost: User-Level Failure Mitigation (W. Bland, A. Bouteiller,
 /// T. Herault, G. Bosilca and J. Dongarra, Post-failure recovery of MPI communication capability, 2013). Open MPI 5 has
@@ -8,9 +7,6 @@ import Synchronization
 struct FaultTolerance {
   /// `nil` unless the library can, and `mpirun --with-ft ulfm` lets ranks live on.
   static let current = isWanted ? FaultTolerance() : nil
-
-  /// How often MPI has said that a rank is lost.
-  static let losses = Atomic<Int>(0)
 
   let revoke: @convention(c) @Sendable (MPI_Comm?) -> Int32
   let shrink: @convention(c) @Sendable (MPI_Comm?, UnsafeMutablePointer<MPI_Comm?>) -> Int32
@@ -39,7 +35,7 @@ struct FaultTolerance {
     if isWanted { setenv("OMPI_MCA_coll_han_priority", "0", 0) }
   }
 
-  /// Instead of `MPI_Finalize`, which would wait for the ranks that are lost: tells the launcher that this rank is done.
+  /// Tells the launcher that this rank is done. `MPI_Finalize`, which does more, may wait for ranks that are lost.
   static func leave() {
     typealias Finalize = @convention(c) (UnsafeRawPointer?, Int) -> Int32
     guard let library = dlopen("libpmix.so.2", RTLD_NOW | RTLD_NOLOAD), let end = dlsym(library, "PMIx_Finalize") else {
