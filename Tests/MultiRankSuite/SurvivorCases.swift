@@ -2,7 +2,7 @@ import Glibc
 import RingTrain
 
 /// Calls in which a rank is lost, one after another; as it is what those of the next have to do with is one rank less.
-private let survived: [(name: String, call: (Communicator) throws -> Void)] = [
+private let survived: [(name: String, call: @Sendable (Communicator) throws -> Void)] = [
   ("allreduce", { ranks in expectEqual(try ranks.allreduce(1), ranks.size) }),
   (
     "allreduce of much, by a ring",
