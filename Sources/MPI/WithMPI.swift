@@ -136,6 +136,7 @@ private func endJob(of world: Communicator, because error: any Error) -> Never {
 
 /// Ends all ranks at once; from any thread.
 func endJob(code: Int32) -> Never {
+  Watchdog.current?.endOthers(code: code)
   // In case the launcher doesn't answer.
   signal(SIGALRM, SIG_DFL)
   alarm(2)
