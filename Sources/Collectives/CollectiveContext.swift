@@ -26,6 +26,7 @@ final class CollectiveContext: CommunicatorAttachment {
   private var executor: ScheduleExecutor
   /// Made when first asked for.
   private var overlapping: Communicator?
+  private var usedTags = 0
   let topology: TuningTopology
   /// What `.automatic` stands for here, and on the root where that comes from.
   let tuning: (rules: AllreduceRules, origin: String)
@@ -81,13 +82,21 @@ final class CollectiveContext: CommunicatorAttachment {
 
   var builtInRules: AllreduceRules { .builtIn(for: topology, hostsShare: hostsShare) }
 
-  /// Where messages travel while other collectives go on. Every rank must ask for it together.
-  func overlapChannel() throws(MPIError) -> Communicator {
-    if let overlapping { return overlapping }
-    let made = try channel.split(color: 0, key: channel.rank)!
-    made.dropLog()
-    overlapping = made
-    return made
+  /// Where messages travel while other collectives go on, and the first of some tags that nobody else uses there. Every
+  /// rank must ask for it together.
+  func overlapChannel(lanes: Int) throws(MPIError) -> (communicator: Communicator, firstTag: Int32) {
+    let made: Communicator
+    if let overlapping {
+      made = overlapping
+    } else {
+      made = try channel.split(color: 0, key: channel.rank)!
+      made.dropLog()
+      overlapping = made
+    }
+    // Tags go round; whoever had the first ones has long gone.
+    if usedTags + lanes > made.tag(of: .max) { usedTags = 0 }
+    defer { usedTags += lanes }
+    return (made, Int32(usedTags))
   }
 
   func release() {

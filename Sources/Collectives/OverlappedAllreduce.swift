@@ -2,20 +2,24 @@ import Glibc
 public import MPI
 
 /// An allreduce of a shared buffer whose parts become ready one after the other: those that are ready travel between the
-/// hosts while the program computes the others.
+/// hosts while the program computes the others, or works with those that have come back.
 ///
 /// ```swift
-/// let exchange = try OverlappedAllreduce(buffer, parts: [2000..<3000, 0..<2000], over: world)
+/// let exchange = try OverlappedAllreduce(buffer, parts: [2000..<3000, 0..<2000], wanted: [1, 0], over: world)
 /// try exchange.begin()
 /// compute(2000..<3000); try exchange.ready(0)
 /// compute(0..<2000); try exchange.ready(1)
-/// try exchange.finish()
+/// try exchange.wait(for: 1); use(0..<2000)
+/// try exchange.wait(for: 0); use(2000..<3000)
 /// ```
 /// Messages move on only inside of MPI calls (Open MPI 4.1 has no progress of its own), so a thread looks after them
-/// while the program computes; it sleeps between two looks. Where all ranks are on one host an allreduce takes less
-/// time than looking after it would, so everything is exchanged in ``finish()``.
+/// while the program computes; it sleeps between two looks. What is wanted first travels first, also past what was ready
+/// before it (A. Jayarajan et al., Priority-based Parameter Propagation for Distributed DNN Training, 2019). Where all
+/// ranks are on one host an allreduce takes less time than looking after it would, so everything is exchanged in the
+/// first ``wait(for:)``, or in ``finish()``.
 ///
-/// Between ``begin()`` and ``finish()`` the program must call MPI only inside of ``exclusively(_:)``.
+/// From the first ``ready(_:)`` until all parts have been waited for the program must call MPI only inside of
+/// ``exclusively(_:)``.
 public final class OverlappedAllreduce<Element: MPIElement> {
   private let buffer: SharedBuffer<Element>
   private let communicator: Communicator
@@ -24,9 +28,13 @@ public final class OverlappedAllreduce<Element: MPIElement> {
   private let parts: [Range<Int>]
   /// `nil` where everything is exchanged at the end.
   private let progress: ExchangeProgress?
-  private var readyCount = 0
+  /// Of each part, whether it has become ready since ``begin()``, and whether its sums are still to be waited for.
+  private var isReady: [Bool]
+  private var isAwaited: [Bool]
+  private var (readyCount, awaitedCount) = (0, 0)
   private let clock = ContinuousClock()
   private var start: ContinuousClock.Instant?
+  private var waited = Duration.zero
 
   /// How long the last exchange took from the first part's being ready, and how much of that the program waited for.
   public private(set) var elapsed: (total: Duration, exposed: Duration) = (.zero, .zero)
@@ -35,20 +43,26 @@ public final class OverlappedAllreduce<Element: MPIElement> {
   ///
   /// - Parameters:
   ///   - buffer: made for this communicator.
-  ///   - parts: of the buffer, in the order in which they become ready; together all of it. The same on every rank.
+  ///   - parts: of the buffer, together all of it. The same on every rank.
+  ///   - wanted: the parts' numbers in the order in which their sums are wanted; that of `parts` by default. The same on
+  ///     every rank.
   ///   - overlaps: `false` exchanges everything at the end.
   ///   - wire: how `Float` elements travel between hosts.
   /// - Throws: `MPIError`, also where MPI allows calls from one thread alone.
   public init(
-    _ buffer: SharedBuffer<Element>, parts: [Range<Int>], over communicator: Communicator, overlaps: Bool = true,
-    wire: WireFormat = .full, file: StaticString = #fileID, line: UInt = #line
+    _ buffer: SharedBuffer<Element>, parts: [Range<Int>], wanted: [Int]? = nil, over communicator: Communicator,
+    overlaps: Bool = true, wire: WireFormat = .full, file: StaticString = #fileID, line: UInt = #line
   ) throws(MPIError) {
     precondition(
       parts.reduce(0) { $0 + $1.count } == buffer.count, "the parts are \(parts), the buffer has \(buffer.count)")
+    let wanted = wanted ?? Array(parts.indices)
+    precondition(wanted.sorted() == Array(parts.indices), "\(parts.count) parts are wanted in the order \(wanted)")
     self.buffer = buffer
     self.communicator = communicator
     self.parts = parts
     self.wire = wire
+    isReady = parts.map { _ in false }
+    isAwaited = isReady
     let site = CallSite(file, line)
     guard communicator.size > 1 else {
       (context, progress) = (nil, nil)
@@ -66,22 +80,18 @@ public final class OverlappedAllreduce<Element: MPIElement> {
         "MPI_Allreduce", rank: communicator.rank, site)
     }
     let size = MemoryLayout<Element>.stride
-    let blocks = parts.flatMap { Self.blocks(of: $0) }
+    let channel = try context.overlapChannel(lanes: parts.count)
     progress = ExchangeProgress(
-      over: try context.overlapChannel(),
-      plan: context.makeBlockPlan(blocks, elementSize: size, wireSize: wire.elementSize ?? size),
-      ranks: context.counterparts, site)
-    var end = 0
-    lastBlocks = parts.map {
-      end += Self.blocks(of: $0).count
-      return end - 1
-    }
+      over: channel.communicator, firstTag: channel.firstTag,
+      plans: parts.map {
+        context.makeBlockPlan(Self.blocks(of: $0), elementSize: size, wireSize: wire.elementSize ?? size)
+      },
+      wanted: wanted, ranks: context.counterparts,
+      on: UnsafeMutableRawPointer(buffer.elements.baseAddress!), elementSize: size,
+      kernel: .of(Element.datatype, .sum), wire: wire, site)
   }
 
-  /// Of each part, the number of its last block.
-  private var lastBlocks: [Int] = []
-
-  /// A part is cut further, so that several blocks are under way at once.
+  /// A part is cut further, so that a host's ranks reduce one block while another is under way.
   private static func blocks(of part: Range<Int>) -> [Range<Int>] {
     let most = (1 << 20) / MemoryLayout<Element>.stride
     return stride(from: part.lowerBound, to: part.upperBound, by: most).map {
@@ -91,7 +101,10 @@ public final class OverlappedAllreduce<Element: MPIElement> {
 
   deinit { progress?.close() }
 
-  /// Whether parts travel before ``finish()``.
+  /// Whether there are parts whose sums are to be waited for.
+  public var isUnderWay: Bool { awaitedCount > 0 }
+
+  /// Whether parts travel before they are waited for.
   public var overlaps: Bool { progress != nil }
 
   private var operand: Operand {
@@ -100,34 +113,41 @@ public final class OverlappedAllreduce<Element: MPIElement> {
       peers: UnsafeBufferPointer(buffer.peers), kind: .shared)
   }
 
-  /// Starts anew; the buffer may be written to.
-  public func begin() {
+  /// Starts anew: what has been waited for may be written to again. Parts of the exchange before may still be under way.
+  ///
+  /// - Throws: `MPIError` when the exchange before was left, by an error for example, before all of its parts were ready.
+  public func begin(file: StaticString = #fileID, line: UInt = #line) throws(MPIError) {
+    guard readyCount == 0 || readyCount == parts.count else {
+      throw MPIError(
+        argument: "the exchange before was left when \(readyCount) of its \(parts.count) parts were ready",
+        "MPI_Allreduce", rank: communicator.rank, CallSite(file, line))
+    }
     readyCount = 0
-    start = nil
-    progress?.begin(
-      on: UnsafeMutableRawPointer(buffer.elements.baseAddress!), elementSize: MemoryLayout<Element>.stride,
-      kernel: .of(Element.datatype, .sum), wire: wire)
+    for part in parts.indices { isReady[part] = false }
   }
 
-  /// The next part has its final values on this rank.
+  /// A part has its final values on this rank.
   ///
-  /// - Parameter part: its number; parts become ready in their order.
+  /// - Parameter part: its number; parts become ready in the same order on every rank.
   public func ready(_ part: Int, file: StaticString = #fileID, line: UInt = #line) throws(MPIError) {
-    precondition(part == readyCount, "part \(part) is ready, but it is the turn of part \(readyCount)")
+    precondition(!isReady[part], "part \(part) is ready already")
+    precondition(!isAwaited[part], "part \(part) is ready, but its last sums were not waited for")
+    isReady[part] = true
+    isAwaited[part] = true
     readyCount += 1
+    awaitedCount += 1
     if start == nil { start = clock.now }
     guard let progress, let context else { return }
     let site = CallSite(file, line)
-    let first = part == 0 ? 0 : lastBlocks[part - 1] + 1
     try recorded(parts[part].count, site) { () throws(MPIError) in
       try progress.exclusively { () throws(MPIError) in
-        for index in first..<(lastBlocks[part] + 1) {
-          let block = progress.plan.blocks[index]
+        try progress.begin(part)
+        for block in progress.blocks(of: part) {
           try context.onHost(
             operand.part(block.range), block.slices,
             reducing: Reduction(Element.datatype, .sum, ranks: communicator.size),
             distributes: false, meanwhile: { () throws(MPIError) in try progress.poll(site) }, site)
-          progress.limit = block.end
+          progress.extend(part, to: block.end)
         }
         try progress.poll(site)
       }
@@ -147,168 +167,59 @@ public final class OverlappedAllreduce<Element: MPIElement> {
     }
   }
 
-  /// Returns when every rank has the sums of all parts.
-  public func finish(file: StaticString = #fileID, line: UInt = #line) throws(MPIError) {
-    precondition(readyCount == parts.count, "\(readyCount) of \(parts.count) parts are ready")
-    let waited = clock.now
+  /// Returns when every rank has the sums of a part, which may then be written to; at once if they have been waited for.
+  ///
+  /// - Parameter part: its number. All ranks wait for the same parts in the same order.
+  public func wait(for part: Int, file: StaticString = #fileID, line: UInt = #line) throws(MPIError) {
+    guard isAwaited[part] else { return }
+    guard let progress, let context else { return try finish(file: file, line: line) }
+    let begun = clock.now
     let site = CallSite(file, line)
-    if let progress, let context {
-      try progress.end()
-      try recorded(buffer.count, site) { () throws(MPIError) in
-        for block in progress.plan.blocks {
-          while !progress.has(reached: block.end) { try progress.poll(site) }
+    try recorded(parts[part].count, site) { () throws(MPIError) in
+      try progress.exclusively { () throws(MPIError) in
+        for block in progress.blocks(of: part) {
+          while !progress.has(part, reached: block.end) { try progress.poll(site) }
           try context.onHost(
             operand.part(block.range), block.slices, reducing: nil, distributes: true,
             meanwhile: { () throws(MPIError) in try progress.poll(site) }, site)
         }
       }
-    } else if communicator.size > 1 {
-      try communicator.allreduce(buffer, wire: wire, file: file, line: line)
     }
-    let now = clock.now
-    let begun = overlaps ? start ?? waited : waited
-    elapsed = ((progress?.completed ?? now) - begun, now - waited)
+    waited += clock.now - begun
+    isAwaited[part] = false
+    awaitedCount -= 1
+    // Parts of the next exchange become ready only behind the last of this one.
+    if awaitedCount == 0, readyCount == 0 || readyCount == parts.count { close(at: progress.completed ?? clock.now, since: start ?? begun) }
+  }
+
+  /// Returns when every rank has the sums of all parts.
+  public func finish(file: StaticString = #fileID, line: UInt = #line) throws(MPIError) {
+    precondition(readyCount == parts.count, "\(readyCount) of \(parts.count) parts are ready")
+    guard awaitedCount > 0 else { return }
+    if let progress {
+      for part in progress.wanted { try wait(for: part, file: file, line: line) }
+    } else {
+      let begun = clock.now
+      if communicator.size > 1 { try communicator.allreduce(buffer, wire: wire, file: file, line: line) }
+      let end = clock.now
+      waited += end - begun
+      for part in parts.indices { isAwaited[part] = false }
+      awaitedCount = 0
+      close(at: end, since: begun)
+    }
+  }
+
+  /// All parts have been waited for.
+  private func close(at end: ContinuousClock.Instant, since start: ContinuousClock.Instant) {
     // What was complete before it was asked for took no longer than that.
-    if elapsed.total < elapsed.exposed { elapsed.total = elapsed.exposed }
+    elapsed = (max(end - start, waited), waited)
+    waited = .zero
+    self.start = nil
   }
 
   /// Runs something that calls MPI while an exchange is under way.
   public func exclusively<Result>(_ body: () throws -> Result) rethrows -> Result {
     guard let progress else { return try body() }
     return try progress.exclusively(body)
-  }
-}
-
-/// The thread that looks after messages while the program computes, and what it shares with it.
-private final class ExchangeProgress: @unchecked Sendable {  // all that changes is behind the lock
-  let plan: CollectiveContext.BlockPlan
-  /// How far the schedule may go: what is ready.
-  var limit = Schedule.Point(sends: 0, receives: 0)
-  /// When everything had arrived; `nil` before.
-  private(set) var completed: ContinuousClock.Instant?
-  private let ranks: [Int]
-  private let site: CallSite
-  private var executor: ScheduleExecutor
-  private let lock = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
-  private let wakeUp = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
-  private var thread: pthread_t?
-  /// Whether the thread is to look.
-  private var isActive = false
-  private var isOver = false
-  private var error: MPIError?
-
-  /// Between two looks, in µs: a link of 10 Gbit/s fills what is under way in about as long.
-  private static let pause: UInt32 = 150
-
-  init(over channel: Communicator, plan: CollectiveContext.BlockPlan, ranks: [Int], _ site: CallSite) {
-    self.plan = plan
-    self.ranks = ranks
-    self.site = site
-    // Calls are written down, and compared, by whoever makes them.
-    executor = ScheduleExecutor(channel, CallLog())
-    pthread_mutex_init(lock, nil)
-    pthread_cond_init(wakeUp, nil)
-  }
-
-  deinit {
-    pthread_mutex_destroy(lock)
-    pthread_cond_destroy(wakeUp)
-    lock.deallocate()
-    wakeUp.deallocate()
-  }
-
-  func exclusively<Result, Failure: Error>(_ body: () throws(Failure) -> Result) throws(Failure) -> Result {
-    pthread_mutex_lock(lock)
-    defer { pthread_mutex_unlock(lock) }
-    return try body()
-  }
-
-  func begin(on buffer: UnsafeMutableRawPointer, elementSize: Int, kernel: ReduceKernel, wire: WireFormat) {
-    exclusively {
-      limit = Schedule.Point(sends: 0, receives: 0)
-      completed = nil
-      guard !ranks.isEmpty else { return }
-      executor.begin(
-        plan.schedule, over: ranks, on: buffer, elementSize: elementSize, kernel: kernel, wire: wire)
-      isActive = true
-      if thread == nil { startThread() }
-      pthread_cond_signal(wakeUp)
-    }
-  }
-
-  /// The program looks after the rest itself.
-  func end() throws(MPIError) {
-    try exclusively { () throws(MPIError) in
-      isActive = false
-      if let error { throw error }
-    }
-  }
-
-  func abandon(after error: MPIError) {
-    exclusively {
-      isActive = false
-      executor.abandon(after: error)
-    }
-  }
-
-  /// Only by whoever has the lock, or once the thread has been told to rest.
-  func poll(_ site: CallSite) throws(MPIError) {
-    guard !ranks.isEmpty, completed == nil else { return }
-    try executor.poll(limit, site)
-    if executor.isComplete { completed = ContinuousClock.now }
-  }
-
-  func has(reached point: Schedule.Point) -> Bool { ranks.isEmpty || executor.has(reached: point) }
-
-  private func startThread() {
-    // The thread holds the object until it is told to end.
-    let context = Unmanaged.passRetained(self).toOpaque()
-    var made = pthread_t()
-    guard
-      pthread_create(
-        &made, nil,
-        { context in
-          Unmanaged<ExchangeProgress>.fromOpaque(context!).takeRetainedValue().look()
-          return nil
-        }, context) == 0
-    else {
-      // Without a thread messages move on in `ready` and `finish` alone.
-      Unmanaged<ExchangeProgress>.fromOpaque(context).release()
-      return
-    }
-    thread = made
-  }
-
-  private func look() {
-    pthread_mutex_lock(lock)
-    while !isOver {
-      guard isActive, completed == nil, error == nil else {
-        pthread_cond_wait(wakeUp, lock)
-        continue
-      }
-      var before = -1
-      do throws(MPIError) {
-        while executor.progress != before, completed == nil {
-          before = executor.progress
-          try poll(site)
-        }
-      } catch {
-        executor.abandon(after: error)
-        self.error = error
-      }
-      pthread_mutex_unlock(lock)
-      usleep(Self.pause)
-      pthread_mutex_lock(lock)
-    }
-    pthread_mutex_unlock(lock)
-  }
-
-  /// Ends the thread.
-  func close() {
-    exclusively {
-      isOver = true
-      pthread_cond_signal(wakeUp)
-    }
-    if let thread { pthread_join(thread, nil) }
   }
 }

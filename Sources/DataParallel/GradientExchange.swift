@@ -63,7 +63,8 @@ struct ReproducibilityError: CollectiveError, CustomStringConvertible {
   let description: String
 }
 
-/// Follows a model through a step, and sends the gradient of each bucket of layers on its way once it is complete.
+/// Follows a model through a step: sends the gradient of each bucket of layers on its way once it is complete, and has
+/// parameters updated when their sums have arrived, at the latest when the next step needs them.
 final class GradientExchanger<Scalar: TrainingScalar & MPIElement>: StepObserver {
   /// What is summed up, and then the sums.
   let bucket: GradientBucket<Scalar>
@@ -75,16 +76,34 @@ final class GradientExchanger<Scalar: TrainingScalar & MPIElement>: StepObserver
   var algorithm: AllreduceAlgorithm { exchange.algorithm }
   private let communicator: Communicator
   private let overlapped: OverlappedAllreduce<Scalar>?
-  /// Elements that are still to come of each part but the last, which is the statistics and the totals.
+  private let mayDefer: Bool
+  /// Elements that are still to come of each part.
   private var missing: [Int]
   private let counts: [Int]
+  /// In the order in which they become complete; behind them in the buffer comes the tail, statistics and totals.
   private let parts: [Range<Int>]
+  /// The parts' numbers in the order in which the next step needs them.
+  private let wanted: [Int]
   private var sent = 0
+  private var hasSentTail = false
+  /// Of ``wanted``, how many are up to date.
+  private var settled: Int
+  /// What the sums of this rank's samples are multiplied by; `nil` for a step that changes nothing.
+  private var scale: Scalar?
+  /// Updates some parameters; there while a step or ``settle(_:)`` runs.
+  private var update: ((Range<Int>, Scalar) -> Void)?
+  /// The weight of the samples that the gradient is computed of, and whether this rank has something to say.
+  private var announced = (weight: 0.0, isCalling: false)
+  /// Since they were last taken.
+  private var times = (waited: Duration.zero, hidden: Duration.zero)
 
   /// Every rank of the communicator must call it.
+  ///
+  /// - Parameter mayDefer: whether parameters can be updated part by part.
   init<M: Model>(
-    for model: M, over communicator: Communicator, _ exchange: GradientExchange
+    for model: M, over communicator: Communicator, _ exchange: GradientExchange, mayDefer: Bool
   ) throws where M.Scalar == Scalar {
+    self.mayDefer = mayDefer
     let count = GradientBucket<Scalar>.count(parameterCount: model.parameterCount)
     if let blocks = exchange.blocks {
       let made = try BlockAllreduce<Scalar>(count: count, blocks: blocks.count, over: communicator)
@@ -110,6 +129,8 @@ final class GradientExchanger<Scalar: TrainingScalar & MPIElement>: StepObserver
     self.parts = parts
     counts = parts.map(\.count)
     missing = counts
+    wanted = Self.wanted(parts)
+    settled = wanted.count
     let trainable = counts.reduce(0, +)
     let wants =
       switch exchange.overlap {
@@ -119,8 +140,10 @@ final class GradientExchanger<Scalar: TrainingScalar & MPIElement>: StepObserver
       case .off: false
       }
     if wants, communicator.size > 1, !exchange.shardsOptimizer, let buffer {
+      // The tail first: what it says is needed in this step.
       overlapped = try OverlappedAllreduce(
-        buffer, parts: parts + [trainable..<buffer.count], over: communicator, wire: exchange.wire)
+        buffer, parts: parts + [trainable..<buffer.count], wanted: [parts.count] + wanted, over: communicator,
+        wire: exchange.wire)
     } else {
       overlapped = nil
     }
@@ -140,11 +163,86 @@ final class GradientExchanger<Scalar: TrainingScalar & MPIElement>: StepObserver
       parameterCount: bucket.gradient.count, in: blocks.elements(of: blocks.own.lowerBound + block))
   }
 
-  /// Starts a step; the bucket may be written to.
-  func begin() {
+  /// Layers are needed from the first to the last; of one that comes in slices, which follow each other upwards, the last
+  /// slice first, since the layer's small arrays are with it.
+  private static func wanted(_ parts: [Range<Int>]) -> [Int] {
+    var layers: [[Int]] = []
+    for part in parts.indices {
+      if part > 0, parts[part].lowerBound == parts[part - 1].upperBound {
+        layers[layers.count - 1].append(part)
+      } else {
+        layers.append([part])
+      }
+    }
+    return layers.reversed().flatMap { $0.suffix(1) + $0.dropLast() }
+  }
+
+  /// Starts a step. What isn't up to date yet is updated meanwhile.
+  func begin() throws {
     missing = counts
     sent = 0
-    overlapped?.begin()
+    hasSentTail = false
+    try overlapped?.begin()
+  }
+
+  /// What travels beside the next gradient.
+  func announce(weight: Double, isCalling: Bool) { announced = (weight, isCalling) }
+
+  /// The gradient of a block is complete.
+  ///
+  /// - Parameter loss: the sum over its samples.
+  func conclude(_ loss: Double, in bucket: GradientBucket<Scalar>) {
+    // What has left already is the ranks' sums by now.
+    guard !hasSentTail else { return }
+    bucket.totals = (loss, announced.weight)
+    bucket.isCalling = announced.isCalling
+  }
+
+  /// Lends the optimizer to whatever `body` does.
+  func updating<Result>(
+    by update: @escaping (Range<Int>, Scalar) -> Void, _ body: () throws -> Result
+  ) rethrows -> Result {
+    self.update = update
+    defer { self.update = nil }
+    return try body()
+  }
+
+  /// Whether sums may still be under way after a step, and parameters so be out of date.
+  var defers: Bool { mayDefer && overlapped?.overlaps == true }
+
+  /// Leaves the update of the last step to when the parameters are needed.
+  func `defer`(scale: Scalar?) {
+    self.scale = scale
+    settled = 0
+  }
+
+  /// Brings parameters up to date: those of a range at least, all by default.
+  ///
+  /// Always in the same order, since a host's ranks wait for each part together.
+  func settle(_ range: Range<Int>? = nil) throws {
+    guard settled < wanted.count, let overlapped else { return }
+    let needed = range.map { range in (wanted.lastIndex { parts[$0].overlaps(range) }).map { $0 + 1 } ?? 0 }
+    while settled < needed ?? wanted.count {
+      let part = wanted[settled]
+      try wait(for: part, of: overlapped)
+      settled += 1
+      if let scale { update!(parts[part], scale) }
+    }
+  }
+
+  private func wait(for part: Int, of overlapped: OverlappedAllreduce<Scalar>) throws {
+    let clock = ContinuousClock()
+    let start = clock.now
+    let wasUnderWay = overlapped.isUnderWay
+    try overlapped.wait(for: part)
+    times.waited += clock.now - start
+    if wasUnderWay, !overlapped.isUnderWay { times.hidden += overlapped.elapsed.total - overlapped.elapsed.exposed }
+  }
+
+  /// Since the last time: what was waited for while the gradient was computed, and what of the exchange was hidden.
+  func takeTimes() -> (waited: Duration, hidden: Duration) {
+    defer { times = (.zero, .zero) }
+    return times
   }
 
   /// Whether this rank updates a part of the parameters only. The same on every rank, which a part's length isn't.
@@ -166,39 +264,44 @@ final class GradientExchanger<Scalar: TrainingScalar & MPIElement>: StepObserver
       parameters, parts: (0..<communicator.size).map { communicator.part($0, of: buffer).clamped(to: all) })
   }
 
-  /// The bucket holds this rank's part of everything: returns when it holds the sums.
+  /// The bucket holds this rank's part of everything: returns when it holds the sums; of the tail alone, where this
+  /// exchanger ``defers``.
   ///
   /// - Parameter compression: the trainer's, if it has one: then the gradient's sums are means.
-  /// - Returns: how long the exchange took, and how much of that was waited for.
-  func finish(
-    through compression: inout (any GradientCompression<Scalar>)?
-  ) throws -> (total: Duration, exposed: Duration) {
-    guard let overlapped else {
-      let clock = ContinuousClock()
-      let start = clock.now
-      if let blocks {
-        try blocks.sum()
-      } else if isSharded {
-        // The end of the buffer, statistics and totals, everybody needs.
-        let trainable = parts.reduce(0) { $0 + $1.count }
-        var shared = Array(bucket.all[trainable...])
-        try communicator.reduceScatter(buffer!)
-        try communicator.allreduce(&shared)
-        for (index, value) in shared.enumerated() { bucket.all[trainable + index] = value }
-      } else if compression != nil {
-        try finish(compressing: &compression!)
-      } else {
-        try communicator.allreduce(buffer!, using: exchange.algorithm, wire: exchange.wire)
-      }
-      let elapsed = clock.now - start
-      return (elapsed, elapsed)
+  func finish(through compression: inout (any GradientCompression<Scalar>)?) throws {
+    if let overlapped {
+      try sendTail(overlapped)
+      while sent < parts.count { try sendNext(overlapped) }
+      // In the order in which they are to be settled.
+      try wait(for: parts.count, of: overlapped)
+      if !defers { for part in wanted { try wait(for: part, of: overlapped) } }
+      return
     }
-    while sent <= parts.count {
-      try overlapped.ready(sent)
-      sent += 1
+    if let blocks {
+      try blocks.sum()
+    } else if isSharded {
+      // The end of the buffer, statistics and totals, everybody needs.
+      let trainable = parts.reduce(0) { $0 + $1.count }
+      var shared = Array(bucket.all[trainable...])
+      try communicator.reduceScatter(buffer!)
+      try communicator.allreduce(&shared)
+      for (index, value) in shared.enumerated() { bucket.all[trainable + index] = value }
+    } else if compression != nil {
+      try finish(compressing: &compression!)
+    } else {
+      try communicator.allreduce(buffer!, using: exchange.algorithm, wire: exchange.wire)
     }
-    try overlapped.finish()
-    return overlapped.elapsed
+  }
+
+  private func sendNext(_ overlapped: OverlappedAllreduce<Scalar>) throws {
+    try overlapped.ready(sent)
+    sent += 1
+  }
+
+  private func sendTail(_ overlapped: OverlappedAllreduce<Scalar>) throws {
+    guard !hasSentTail else { return }
+    hasSentTail = true
+    try overlapped.ready(parts.count)
   }
 
   private func finish(compressing compression: inout any GradientCompression<Scalar>) throws {
@@ -213,17 +316,24 @@ final class GradientExchanger<Scalar: TrainingScalar & MPIElement>: StepObserver
 
   // MARK: StepObserver
 
-  func parametersNeeded(_ range: Range<Int>) {}
+  func parametersNeeded(_ range: Range<Int>) throws { try settle(range) }
 
   var followsParts: Bool { overlapped?.overlaps == true }
 
+  func lossComputed(_ loss: Double) throws {
+    // Layers' statistics may still change.
+    guard defers, let overlapped, bucket.gradient.count == parts.reduce(0, { $0 + $1.count }) else { return }
+    try settle()
+    conclude(loss, in: bucket)
+    try sendTail(overlapped)
+  }
+
   func gradientComplete(_ range: Range<Int>) throws {
     guard let overlapped else { return }
+    // A model that doesn't say what it needs has it all the same.
+    try settle()
     for part in parts.indices { missing[part] -= parts[part].clamped(to: range).count }
-    while sent < parts.count, missing[sent] <= 0 {
-      try overlapped.ready(sent)
-      sent += 1
-    }
+    while sent < parts.count, missing[sent] <= 0 { try sendNext(overlapped) }
   }
 
   func sumOverRanks(_ values: UnsafeMutableBufferPointer<Scalar>) throws {

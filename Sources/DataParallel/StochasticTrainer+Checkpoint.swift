@@ -201,6 +201,7 @@ extension StochasticTrainer {
     core.isCalling = false
     let answer = try checkpointer.confer(after: steps)
     guard answer.writes else { return }
+    try core.settle()
     checkpointer.write(try capture(), step: steps)
     guard answer.stops else { return }
     try checkpointer.finish()

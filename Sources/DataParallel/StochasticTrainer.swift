@@ -180,7 +180,7 @@ public struct StochasticTrainer<M: Model, O: Optimizer> where O.Scalar == M.Scal
       let totals = try trainer.core.step { block, compute in
         try orders[block].withBatch(index, of: rows, compute)
       }
-      trainer.addToAverage()
+      try trainer.addToAverage()
       return totals
     }
   }
@@ -197,7 +197,7 @@ public struct StochasticTrainer<M: Model, O: Optimizer> where O.Scalar == M.Scal
       let totals = try trainer.core.averageParameters(since, over: first...trainer.core.steps)
       since = (0, 0)
       first = trainer.core.steps + 1
-      trainer.addToAverage()
+      try trainer.addToAverage()
       return totals
     }
   }
@@ -225,7 +225,8 @@ public struct StochasticTrainer<M: Model, O: Optimizer> where O.Scalar == M.Scal
     }
   }
 
-  private mutating func addToAverage() {
+  private mutating func addToAverage() throws {
+    if movingAverage != nil || averagingFrom.map({ core.steps >= $0 }) == true { try core.settle() }
     if movingAverage != nil { core.parameters.withUnsafeBufferPointer { movingAverage!.add($0) } }
     guard let averagingFrom, core.steps >= averagingFrom else { return }
     core.parameters.withUnsafeBufferPointer { average.add($0) }

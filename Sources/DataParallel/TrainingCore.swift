@@ -12,7 +12,7 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
   let model: M
   var optimizer: O
   let communicator: Communicator
-  /// This rank's replica.
+  /// This rank's replica. After a step some of its sums may still be under way: ``settle()`` makes it whole.
   var parameters: [Scalar]
   /// Scratch between steps, so copies of a trainer may share it.
   let exchanger: GradientExchanger<Scalar>
@@ -93,7 +93,10 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
     self.parameters = parameters
     let compression = try communicator.agree { try exchange.makeCompression(for: model) }
     self.compression = communicator.size > 1 ? compression : nil
-    exchanger = try GradientExchanger(for: model, over: communicator, exchange)
+    // Where ranks may be lost each step is to be whole: others go on from it.
+    exchanger = try GradientExchanger(
+      for: model, over: communicator, exchange,
+      mayDefer: clipNorm == nil && !optimizer.needsWholeTensors && !Communicator.survivesLosses)
     owned = exchanger.owned
     trainable = count - model.statisticCount
     self.optimizer.prepare(ParameterLayout(model), owning: owned)
@@ -102,7 +105,8 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
   /// Computes the gradient by some samples, from within a call to ``step(_:)``.
   typealias Compute = (Batch<Scalar>) throws -> Void
 
-  /// One step on a global batch: gradient, one allreduce, update.
+  /// One step on a global batch: gradient, one allreduce, update. Where the sums come from other hosts each parameter is
+  /// updated when its sum is there, at the latest when the next step needs it, or ``settle()``.
   ///
   /// - Parameter body: hands over this rank's samples of one of its blocks, counted from 0; of the only one, unless results
   ///   are to be reproducible.
@@ -110,21 +114,35 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
   mutating func step(_ body: (Int, Compute) throws -> Void) throws -> (loss: Double, weight: Double) {
     let clock = ContinuousClock()
     let start = clock.now
-    exchanger.begin()
-    let observer = communicator.size > 1 || exchanger.isBlockwise ? exchanger : nil
-    for block in 0..<exchanger.blockCount {
-      try body(block) { try computeGradient(of: $0, into: exchanger.bucket(of: block), observer: observer) }
+    let exchanger = exchanger
+    try exchanger.begin()
+    var context = context
+    context.observer = communicator.size > 1 || exchanger.isBlockwise ? exchanger : nil
+    try withReplica { [model, isCalling] parameters in
+      for block in 0..<exchanger.blockCount {
+        try body(block) { batch in
+          exchanger.announce(weight: batch.totalWeight, isCalling: isCalling)
+          let bucket = exchanger.bucket(of: block)
+          let loss = try model.computeGradient(of: batch, at: parameters, into: bucket.gradient, during: context)
+          exchanger.conclude(loss, in: bucket)
+        }
+      }
     }
     let computed = clock.now
-    let exchange = try exchanger.finish(through: &compression)
+    let waitedBefore = exchanger.takeTimes()
+    try exchanger.finish(through: &compression)
     let exchanged = clock.now
     let totals = bucket.totals
     isCalling = bucket.isCalling
-    try checkFinite(totals.loss, (steps + 1)...(steps + 1))
-    try update(totals, of: owned)
-    spent.compute += (computed - start) + (clock.now - exchanged)
-    spent.exchange += exchanged - computed
-    spent.hidden += exchange.total - exchange.exposed
+    if exchanger.defers {
+      try deferUpdate(totals)
+    } else {
+      try checkFinite(totals.loss, (steps + 1)...(steps + 1))
+      try update(totals, of: owned)
+    }
+    spent.compute += (computed - start) - waitedBefore.waited + (clock.now - exchanged)
+    spent.exchange += exchanged - computed + waitedBefore.waited
+    spent.hidden += waitedBefore.hidden + exchanger.takeTimes().hidden
     return totals
   }
 
@@ -134,8 +152,11 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
   mutating func localStep(_ batch: Batch<Scalar>) throws -> (loss: Double, weight: Double) {
     let clock = ContinuousClock()
     let start = clock.now
-    try computeGradient(of: batch, into: bucket, observer: nil)
-    let totals = bucket.totals
+    let bucket = bucket
+    let loss = try parameters.withUnsafeBufferPointer {
+      try model.computeGradient(of: batch, at: $0, into: bucket.gradient, during: context)
+    }
+    let totals = (loss: loss, weight: batch.totalWeight)
     // The schedule is the same on all ranks, also where one has no samples in a batch.
     if totals.weight == 0 { optimizer.beginStep() }
     try update(totals, of: 0..<trainable)
@@ -171,16 +192,55 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
     return sums
   }
 
-  private func computeGradient(
-    of batch: Batch<Scalar>, into bucket: GradientBucket<Scalar>, observer: GradientExchanger<Scalar>?
-  ) throws {
-    var context = context
-    context.observer = observer
-    let loss = try parameters.withUnsafeBufferPointer {
-      try model.computeGradient(of: batch, at: $0, into: bucket.gradient, during: context)
+  /// Lends parameters and optimizer to the exchanger while `body` runs, so that it can update what has arrived.
+  private mutating func withReplica<Result>(
+    _ body: (UnsafeBufferPointer<Scalar>) throws -> Result
+  ) rethrows -> Result {
+    guard exchanger.defers else { return try parameters.withUnsafeBufferPointer(body) }
+    let (exchanger, gradient) = (exchanger, bucket.gradient)
+    return try parameters.withUnsafeMutableBufferPointer { parameters in
+      try withUnsafeMutablePointer(to: &optimizer) { [parameters] optimizer in
+        try exchanger.updating {
+          optimizer.pointee.update(
+            $0, of: UnsafeMutableBufferPointer(rebasing: parameters[$0]),
+            gradient: UnsafeBufferPointer(rebasing: gradient[$0]), scale: $1)
+        } _: {
+          try body(UnsafeBufferPointer(parameters))
+        }
+      }
     }
-    bucket.totals = (loss, batch.totalWeight)
-    bucket.isCalling = isCalling
+  }
+
+  /// Brings all parameters up to date. Every rank must call it before it looks at them.
+  mutating func settle() throws {
+    guard exchanger.defers else { return }
+    let exchanger = exchanger
+    let clock = ContinuousClock()
+    let start = clock.now
+    try withReplica { _ in try exchanger.settle() }
+    let times = exchanger.takeTimes()
+    spent.exchange += times.waited
+    spent.hidden += times.hidden
+    spent.compute += clock.now - start - times.waited
+  }
+
+  /// The totals are there; the sums of the gradient follow.
+  private mutating func deferUpdate(_ totals: (loss: Double, weight: Double)) throws {
+    exchanger.defer(scale: totals.loss.isFinite && totals.weight > 0 ? Scalar(1 / totals.weight) : nil)
+    // What is under way must arrive also where it is of no use.
+    if !totals.loss.isFinite { try settle() }
+    try checkFinite(totals.loss, (steps + 1)...(steps + 1))
+    steps += 1
+    context.number = steps
+    guard totals.weight > 0 else { return }
+    optimizer.beginStep()
+    updateStatistics(totals.weight)
+  }
+
+  /// They are sums over the samples, in the bucket's tail.
+  private mutating func updateStatistics(_ weight: Double) {
+    let (sums, scale) = (bucket.gradient, Scalar(1 / weight))
+    for index in trainable..<parameters.count { parameters[index] += sums[index] * scale }
   }
 
   private mutating func update(_ totals: (loss: Double, weight: Double), of owned: Range<Int>) throws {
@@ -199,10 +259,10 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
     }
     optimizer.beginStep()
     let exchanger = exchanger
-    try parameters.withUnsafeMutableBufferPointer { [trainable] parameters in
+    updateStatistics(totals.weight)
+    try parameters.withUnsafeMutableBufferPointer { parameters in
       optimizer.update(
         owned, of: UnsafeMutableBufferPointer(rebasing: parameters[owned]), gradient: gradient, scale: Scalar(scale))
-      for index in trainable..<parameters.count { parameters[index] += sums[index] * Scalar(1 / totals.weight) }
       try exchanger.gather(parameters)
     }
   }
@@ -217,6 +277,7 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
   mutating func report(
     epoch: Int, steps: Int, samples: Int, loss: Double, seconds: Double
   ) throws -> TrainingReport {
+    try settle()
     let hash = parametersHash(parameters)
     let hashes = try communicator.allgather(hash)
     guard hashes.allSatisfy({ $0 == hash }) else { throw ReplicaMismatch(hashes: hashes) }

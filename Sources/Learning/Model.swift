@@ -122,6 +122,7 @@ extension Model {
     try step.observer?.parametersNeeded(0..<(parameterCount - statisticCount))
     gradient.update(repeating: 0)
     let loss = try addGradient(of: batch, at: parameters, to: gradient)
+    try step.observer?.lossComputed(loss)
     try step.observer?.gradientComplete(0..<(parameterCount - statisticCount))
     return loss
   }

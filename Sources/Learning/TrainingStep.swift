@@ -37,8 +37,16 @@ public protocol StepObserver<Scalar>: AnyObject {
   func parametersNeeded(_ range: Range<Int>) throws
   /// Whether it pays to compute the gradient of a large layer part by part, as ``Model/gradientParts`` says.
   var followsParts: Bool { get }
+  /// The loss of this rank's samples is known: before any of the gradient is. Does nothing by default.
+  ///
+  /// - Parameter loss: the sum over the samples of weight × loss.
+  func lossComputed(_ loss: Double) throws
   /// The gradient by these parameters, one of the model's parts or several, is complete.
   func gradientComplete(_ range: Range<Int>) throws
   /// Adds up the ranks' values, for layers that look at the whole batch.
   func sumOverRanks(_ values: UnsafeMutableBufferPointer<Scalar>) throws
+}
+
+extension StepObserver {
+  public func lossComputed(_ loss: Double) throws {}
 }

@@ -70,6 +70,8 @@ protocol Operation: AnyObject {
   func makeBackward(from outputGradient: Memory, wantsInput: Bool, in builder: PassBuilder) throws -> Memory?
 
   func forward(_ run: Run) throws
+  /// The same; where ``announcesSlices``, `needed` is called with each slice of the flat buffer before it is read.
+  func forward(_ run: Run, needed: (Range<Int>) throws -> Void) throws
   /// The gradient of the layer's own parameters. All of it is complete on return.
   func backwardParameters(_ run: Run) throws
   /// The same; where ``announcesSlices``, `complete` is called with each slice of the flat buffer in turn.
@@ -81,6 +83,7 @@ protocol Operation: AnyObject {
 
 extension Operation {
   var keepsOutput: Bool { false }
+  func forward(_ run: Run, needed: (Range<Int>) throws -> Void) throws { try forward(run) }
   func backwardParameters(_ run: Run) throws {}
   func backwardParameters(_ run: Run, complete: (Range<Int>) throws -> Void) throws { try backwardParameters(run) }
   var announcesSlices: Bool { false }

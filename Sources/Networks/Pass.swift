@@ -19,7 +19,7 @@ final class Pass {
   private let loss: LossOperation
   private let arrays: [ParameterArray]
   private let placed: [(memory: Memory, offset: Int)]
-  private let parameters: [(memory: Memory, array: Int)]
+  private let parameters: [(memory: Memory, array: Int, offset: Int)]
   private let gradients: [(memory: Memory, array: Int, offset: Int)]
   /// What the pass needs of the workspace.
   let byteCount: Int
@@ -84,8 +84,8 @@ final class Pass {
       for (memory, offset) in placed { try memory.bind(workspace + offset) }
       self.workspace = workspace
     }
-    for (memory, array) in parameters {
-      try memory.bind(UnsafeMutableRawPointer(mutating: values + arrays[array].start))
+    for (memory, array, offset) in parameters {
+      try memory.bind(UnsafeMutableRawPointer(mutating: values + arrays[array].start + offset))
     }
     if let gradient {
       for (memory, array, offset) in gradients { try memory.bind(gradient + arrays[array].start + offset) }
@@ -106,11 +106,16 @@ final class Pass {
     try bind(workspace, values, gradient)
     fill(input.floats)
     for (index, operation) in operations.enumerated() {
-      if announce, let range = ranges[index] { try run.step.observer?.parametersNeeded(range) }
-      try operation.forward(run)
+      if announce, let observer = run.step.observer, let range = ranges[index] {
+        if !operation.announcesSlices { try observer.parametersNeeded(range) }
+        try operation.forward(run) { try observer.parametersNeeded($0) }
+      } else {
+        try operation.forward(run) { _ in }
+      }
     }
     guard gradient != nil else { return try loss.compute(run, withGradient: false) }
     let sum = try loss.compute(run, withGradient: true)
+    if announce { try run.step.observer?.lossComputed(sum) }
     for (index, operation) in operations.enumerated().reversed() where index >= firstTrainable {
       if announce, let observer = run.step.observer, let range = ranges[index] {
         try operation.backwardParameters(run) { try observer.gradientComplete($0) }

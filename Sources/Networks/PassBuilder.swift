@@ -18,7 +18,7 @@ struct ParameterArray {
   /// Whether it is learnt by its gradient. What isn't is a statistic that the layer keeps: its "gradient" is by how
   /// much it is to change.
   let isTrainable: Bool
-  /// In how many equal parts its gradient can be computed one after the other: neighbours in memory.
+  /// In how many equal parts it can be gone through one after the other: neighbours in memory.
   let slices: Int
   /// Where it lies in the flat buffer.
   var start = 0
@@ -53,7 +53,7 @@ final class PassBuilder {
   let batch: Int
   /// Whether there is a way back, and layers behave as in training.
   let isTraining: Bool
-  /// Whether gradients of large layers are computed slice by slice, since somebody sends each on its way.
+  /// Whether large layers are gone through slice by slice, since somebody sends each one's gradient on its way.
   let isSliced: Bool
   /// What products are computed in; between layers everything is `Float`.
   let type: dnnl_data_type_t
@@ -73,7 +73,7 @@ final class PassBuilder {
   var remainingValues = 1 << 40
 
   private(set) var placed: [(memory: Memory, offset: Int)] = []
-  private(set) var parameters: [(memory: Memory, array: Int)] = []
+  private(set) var parameters: [(memory: Memory, array: Int, offset: Int)] = []
   private(set) var gradients: [(memory: Memory, array: Int, offset: Int)] = []
   private var end = 0
   /// Gradients between layers take turns in two places: while one is computed, only the one before is read.
@@ -200,18 +200,19 @@ final class PassBuilder {
   }
 
   /// An array's values, read where they lie in the flat buffer.
-  func values(of array: Int) throws -> Memory {
-    let memory = try Memory(arrays[array].stored)
-    parameters.append((memory, array))
+  func values(of array: Int) throws -> Memory { try values(of: array, from: 0, as: arrays[array].stored) }
+
+  /// The values of a part of an array.
+  ///
+  /// - Parameter offset: where it starts in the array, in elements.
+  func values(of array: Int, from offset: Int, as descriptor: MemoryDescriptor) throws -> Memory {
+    let memory = try Memory(descriptor)
+    parameters.append((memory, array, offset))
     return memory
   }
 
   /// An array's gradient, written where it belongs in the flat buffer.
-  func gradient(of array: Int) throws -> Memory {
-    let memory = try Memory(arrays[array].stored)
-    gradients.append((memory, array, 0))
-    return memory
-  }
+  func gradient(of array: Int) throws -> Memory { try gradient(of: array, from: 0, as: arrays[array].stored) }
 
   /// The gradient of a part of an array.
   ///

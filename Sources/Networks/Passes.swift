@@ -90,6 +90,7 @@ final class Passes: @unchecked Sendable {  // all that changes is behind the loc
       }
     }
     if parts > 1 {
+      try step.observer?.lossComputed(sum)
       for case let range? in ranges.reversed() { try step.observer?.gradientComplete(range) }
     }
     return sum
@@ -108,6 +109,7 @@ final class Passes: @unchecked Sendable {  // all that changes is behind the loc
       if announce, let range = ranges[index] { try observer.parametersNeeded(range) }
       for count in layer.exchanges(for: inputs[index]).forward { try takePart(count) }
     }
+    if announce { try observer.lossComputed(0) }
     for (index, layer) in layers.enumerated().reversed() {
       for count in layer.exchanges(for: inputs[index]).backward { try takePart(count) }
       if announce, let range = ranges[index] { try observer.gradientComplete(range) }

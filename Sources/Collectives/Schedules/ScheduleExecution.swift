@@ -16,7 +16,7 @@ struct ScheduleExecutor: ~Copyable {
   private var sending = [PendingTransfer](repeating: PendingTransfer(), count: window)
 
   /// How many messages may be under way in each direction: enough to keep a link busy while one is reduced.
-  private static let window = 4
+  static let window = 4
 
   /// - Parameter communicator: used for nothing else; the caller frees it.
   init(_ communicator: Communicator, _ log: CallLog) {
@@ -71,10 +71,12 @@ struct ScheduleExecutor: ~Copyable {
     }
   }
 
-  /// Makes a schedule the one that ``poll(_:_:)`` moves on. The one before must be complete.
+  /// Makes a schedule the one that ``poll(_:room:_:)`` moves on. The one before must be complete.
+  ///
+  /// - Parameter tag: of its messages; by default made of what the log says is being called.
   mutating func begin(
     _ schedule: Schedule, over ranks: [Int], on buffer: UnsafeMutableRawPointer, elementSize: Int,
-    kernel: ReduceKernel, wire: WireFormat
+    kernel: ReduceKernel, wire: WireFormat, tag: Int32? = nil
   ) {
     self.schedule = schedule
     self.ranks = ranks
@@ -84,7 +86,7 @@ struct ScheduleExecutor: ~Copyable {
     self.wire = wire
     (posted, received, started, sent) = (0, 0, 0, 0)
     hasArrived = false
-    tag = communicator.tag(of: log.signatureAddress.pointee)
+    self.tag = tag ?? communicator.tag(of: log.signatureAddress.pointee)
     polls = 0
     // Slots for what arrives; with a wire format also for what leaves, and one for the elements unpacked.
     let isPacked = wire.elementSize != nil
@@ -103,10 +105,15 @@ struct ScheduleExecutor: ~Copyable {
   /// Grows with whatever is sent or received.
   var progress: Int { posted + received + started + sent }
 
+  /// Messages that are being sent.
+  var sendsUnderWay: Int { started - sent }
+
   /// Moves the schedule on as far as it goes without waiting.
   ///
-  /// - Parameter limit: elements beyond it aren't ready yet: they are neither sent nor changed.
-  mutating func poll(_ limit: Schedule.Point, _ site: CallSite) throws(MPIError) {
+  /// - Parameters:
+  ///   - limit: elements beyond it aren't ready yet: they are neither sent nor changed.
+  ///   - room: how many messages may be being sent at once, at most ``window``.
+  mutating func poll(_ limit: Schedule.Point, room: Int = window, _ site: CallSite) throws(MPIError) {
     let window = Self.window
     let isPacked = wire.elementSize != nil
     let sentSize = wire.elementSize ?? elementSize
@@ -122,7 +129,7 @@ struct ScheduleExecutor: ~Copyable {
         place, count: next.range.count * sentSize, from: ranks[next.peer], tag: tag, site)
       posted += 1
     }
-    while started < limit.sends, started - sent < window, received >= schedule.sends[started].receivesBefore {
+    while started < limit.sends, started - sent < room, received >= schedule.sends[started].receivesBefore {
       let next = schedule.sends[started]
       var place = buffer + next.range.lowerBound * elementSize
       if isPacked {

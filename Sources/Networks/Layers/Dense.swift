@@ -39,11 +39,14 @@ final class DenseOperation: Operation {
   private let weight: Int
   private let bias: Int?
   private let type: dnnl_data_type_t
+  private let absorbsReLU: Bool
   private let forwardDescriptor: PrimitiveDescriptor
   private let forwardPrimitives: [Primitive]
   private var parameterGradient: [Primitive] = []
-  /// What computes a part of it, and where that lies in the flat buffer.
-  private var slices: [(primitives: [Primitive], range: Range<Int>)] = []
+  /// What computes some of the outputs, or a part of the gradient, and where that lies in the flat buffer.
+  private typealias Slice = (primitives: [Primitive], range: Range<Int>)
+  private var outputSlices: [Slice] = []
+  private var gradientSlices: [Slice] = []
   private var inputGradient: [Primitive] = []
 
   init(_ layer: Dense, on input: Tensor, in builder: PassBuilder) throws {
@@ -53,24 +56,21 @@ final class DenseOperation: Operation {
     let extents = input.memory.descriptor.extents.withFirst(layer.outputs)
     let biasDescriptor = try MemoryDescriptor.plain([layer.outputs])
     let target = try MemoryDescriptor.plain([builder.batch, layer.outputs])
-    let absorbs = builder.absorbsReLU
-
+    absorbsReLU = builder.absorbsReLU
     func describe(_ weights: MemoryDescriptor) throws -> PrimitiveDescriptor {
-      var operation = dnnl_inner_product_desc_t()
-      var (source, bias) = (input.memory.descriptor.typed(weights.type).raw, biasDescriptor.raw)
-      var (weights, target) = (weights.raw, target.raw)
-      try withUnsafePointer(to: &bias) { bias in
-        try check(
-          dnnl_inner_product_forward_desc_init(
-            &operation, builder.kind, &source, &weights, layer.bias ? bias : nil, &target),
-          "dnnl_inner_product_forward_desc_init")
-      }
-      return try PrimitiveDescriptor(operation, relu: absorbs)
+      try Self.describe(
+        input.memory.descriptor, weights, bias: layer.bias ? biasDescriptor : nil, target, relu: builder.absorbsReLU,
+        builder.kind)
     }
     let bound = 1 / Double(input.count).squareRoot()
     weight = try builder.array(
       "weight", extents, shape: [layer.outputs, input.count], initialization: .uniform(bound),
-      preferred: { try describe(.any(extents)).memory(dnnl_query_weights_md) },
+      preferred: {
+        let best = try describe(.any(extents)).memory(dnnl_query_weights_md)
+        // Where oneDNN would have them input by input, output by output does as well, and slices are neighbours.
+        guard extents.count == 2, best == (try MemoryDescriptor(extents, dnnl_ba)) else { return best }
+        return try .plain(extents)
+      },
       slices: { stored in
         // As many as there are in whole blocks of outputs, if these lie one behind the other.
         guard stored.byteCount >= 1 << 20 else { return 1 }
@@ -95,6 +95,22 @@ final class DenseOperation: Operation {
     var arguments = [(DNNL_ARG_SRC, source), (DNNL_ARG_WEIGHTS, values), (DNNL_ARG_DST, output.memory)]
     if let bias { arguments.append((DNNL_ARG_BIAS, try builder.values(of: bias))) }
     forwardPrimitives = [sourceReorder, weightReorder, try Primitive(forwardDescriptor, arguments)].compactMap { $0 }
+  }
+
+  private static func describe(
+    _ source: MemoryDescriptor, _ weights: MemoryDescriptor, bias: MemoryDescriptor?, _ target: MemoryDescriptor,
+    relu: Bool, _ kind: dnnl_prop_kind_t
+  ) throws -> PrimitiveDescriptor {
+    var operation = dnnl_inner_product_desc_t()
+    let hasBias = bias != nil
+    var (source, bias) = (source.typed(weights.type).raw, (bias ?? target).raw)
+    var (weights, target) = (weights.raw, target.raw)
+    try withUnsafePointer(to: &bias) { bias in
+      try check(
+        dnnl_inner_product_forward_desc_init(&operation, kind, &source, &weights, hasBias ? bias : nil, &target),
+        "dnnl_inner_product_forward_desc_init")
+    }
+    return try PrimitiveDescriptor(operation, relu: relu)
   }
 
   func makeBackward(from outputGradient: Memory, wantsInput: Bool, in builder: PassBuilder) throws -> Memory? {
@@ -139,45 +155,90 @@ final class DenseOperation: Operation {
   }
 
   private func makeSlices(from target: Memory, in builder: PassBuilder) throws {
+    let slices = builder.arrays[weight].slices
+    guard slices > 1 else { return }
+    // Where oneDNN multiplies by a general product, gradients of few outputs take it twice as long.
+    let isBlocked = builder.arrays[weight].stored.isBlocked
+    let least = isBlocked ? 1 : 512
+    let groups = sequence(first: slices) { $0 > 1 ? $0 / 2 : nil }.first { layer.outputs / $0 >= least } ?? 1
+    outputSlices = try makeOutputSlices(slices, in: builder)
+    gradientSlices = try makeGradientSlices(groups, from: target, in: builder)
+  }
+
+  /// A part of the arrays, in as many equal ones.
+  private func slice(_ index: Int, of slices: Int, in builder: PassBuilder) -> (first: Int, offset: Int, Range<Int>) {
     let array = builder.arrays[weight]
-    guard array.slices > 1 else { return }
-    let outputs = layer.outputs / array.slices
-    let stored = try array.stored.slice(outputs)
-    let columns = try builder.tensor(.plain([builder.batch, outputs]))
-    for index in 0..<array.slices {
-      let view = try builder.alias(target, as: target.descriptor.columns(index * outputs, outputs))
-      var operation = dnnl_inner_product_desc_t()
-      var (source, weights, target) = (source.descriptor.raw, stored.raw, columns.descriptor.raw)
-      var biasDescriptor = try MemoryDescriptor.plain([outputs]).raw
-      try withUnsafePointer(to: &biasDescriptor) { biasDescriptor in
-        try check(
-          dnnl_inner_product_backward_weights_desc_init(
-            &operation, &source, &weights, layer.bias ? biasDescriptor : nil, &target),
-          "dnnl_inner_product_backward_weights_desc_init")
-      }
+    let count = array.count / slices
+    let start = array.start + count * index
+    // The biases go with the last slice.
+    let end = index == slices - 1 ? bias.map { builder.arrays[$0].range.upperBound } : nil
+    return (layer.outputs / slices * index, count * index, start..<(end ?? start + count))
+  }
+
+  private func makeOutputSlices(_ slices: Int, in builder: PassBuilder) throws -> [Slice] {
+    let count = layer.outputs / slices
+    let stored = try builder.arrays[weight].stored.slice(count)
+    let biasDescriptor = try MemoryDescriptor.plain([count])
+    // The product doesn't write columns where they lie.
+    let columns = try builder.tensor(.plain([builder.batch, count]))
+    let descriptor = try Self.describe(
+      input.memory.descriptor, stored, bias: bias.map { _ in biasDescriptor }, columns.descriptor, relu: absorbsReLU,
+      builder.kind)
+    return try (0..<slices).map { index in
+      let (first, offset, range) = slice(index, of: slices, in: builder)
       var arguments = [
-        (DNNL_ARG_SRC, self.source), (DNNL_ARG_DIFF_DST, columns),
-        (DNNL_ARG_DIFF_WEIGHTS, try builder.gradient(of: weight, from: array.count / array.slices * index, as: stored)),
+        (DNNL_ARG_SRC, source), (DNNL_ARG_WEIGHTS, try builder.values(of: weight, from: offset, as: stored)),
+        (DNNL_ARG_DST, columns),
       ]
-      if let bias {
-        arguments.append(
-          (DNNL_ARG_DIFF_BIAS, try builder.gradient(of: bias, from: index * outputs, as: .plain([outputs]))))
-      }
-      let range = array.slice(index)
-      let isLast = index == array.slices - 1
-      slices.append(
-        (
-          [try Primitive(reordering: view, to: columns), try Primitive(PrimitiveDescriptor(operation), arguments)],
-          isLast ? range.lowerBound..<(bias.map { builder.arrays[$0].range.upperBound } ?? range.upperBound) : range
-        ))
+      if let bias { arguments.append((DNNL_ARG_BIAS, try builder.values(of: bias, from: first, as: biasDescriptor))) }
+      let view = try builder.alias(output.memory, as: output.memory.descriptor.columns(first, count))
+      return ([try Primitive(descriptor, arguments), try Primitive(reordering: columns, to: view)], range)
     }
   }
 
-  var announcesSlices: Bool { !slices.isEmpty }
+  private func makeGradientSlices(_ slices: Int, from target: Memory, in builder: PassBuilder) throws -> [Slice] {
+    let count = layer.outputs / slices
+    let stored = try builder.arrays[weight].stored.slice(count)
+    let biasDescriptor = try MemoryDescriptor.plain([count])
+    let columns = try builder.tensor(.plain([builder.batch, count]))
+    var operation = dnnl_inner_product_desc_t()
+    var (source, weights, gradients) = (source.descriptor.raw, stored.raw, columns.descriptor.raw)
+    var rawBias = biasDescriptor.raw
+    try withUnsafePointer(to: &rawBias) { rawBias in
+      try check(
+        dnnl_inner_product_backward_weights_desc_init(
+          &operation, &source, &weights, layer.bias ? rawBias : nil, &gradients),
+        "dnnl_inner_product_backward_weights_desc_init")
+    }
+    let descriptor = try PrimitiveDescriptor(operation)
+    return try (0..<slices).map { index in
+      let (first, offset, range) = slice(index, of: slices, in: builder)
+      var arguments = [
+        (DNNL_ARG_SRC, self.source), (DNNL_ARG_DIFF_DST, columns),
+        (DNNL_ARG_DIFF_WEIGHTS, try builder.gradient(of: weight, from: offset, as: stored)),
+      ]
+      if let bias {
+        arguments.append((DNNL_ARG_DIFF_BIAS, try builder.gradient(of: bias, from: first, as: biasDescriptor)))
+      }
+      let view = try builder.alias(target, as: target.descriptor.columns(first, count))
+      return ([try Primitive(reordering: view, to: columns), try Primitive(descriptor, arguments)], range)
+    }
+  }
+
+  var announcesSlices: Bool { !outputSlices.isEmpty }
+
+  func forward(_ run: Run, needed: (Range<Int>) throws -> Void) throws {
+    guard announcesSlices else { return try forward(run) }
+    // Every slice needs biases, which came with the last.
+    for slice in outputSlices.suffix(1) + outputSlices.dropLast() {
+      try needed(slice.range)
+      for primitive in slice.primitives { try primitive.execute() }
+    }
+  }
 
   func backwardParameters(_ run: Run, complete: (Range<Int>) throws -> Void) throws {
     guard announcesSlices else { return try backwardParameters(run) }
-    for slice in slices {
+    for slice in gradientSlices {
       for primitive in slice.primitives { try primitive.execute() }
       try complete(slice.range)
     }

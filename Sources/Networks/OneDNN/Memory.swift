@@ -46,6 +46,9 @@ struct MemoryDescriptor: Equatable, @unchecked Sendable {  // a value
       + numbers(blocking.inner_idxs, blocks)
   }
 
+  /// Whether elements lie in blocks.
+  var isBlocked: Bool { raw.format_desc.blocking.inner_nblks > 0 }
+
   /// The same order with elements of another type.
   func typed(_ type: dnnl_data_type_t) -> MemoryDescriptor {
     var other = self
