@@ -47,7 +47,7 @@ let sharedCases: [Case] = [
       for overlaps in [true, false] {
         let exchange = try OverlappedAllreduce(buffer, parts: parts, over: world, overlaps: overlaps)
         for round in 0..<4 {
-          exchange.begin()
+          try exchange.begin()
           for (index, part) in parts.enumerated() {
             for element in part { buffer[element] = Float((element % 1000) + world.rank + round) }
             try exchange.ready(index)
