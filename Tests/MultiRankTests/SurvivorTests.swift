@@ -16,10 +16,9 @@ extension MultiRankTests {
     @Test func trainingGoesOn() async throws {
       try await withTemporaryFolder { folder in
         let whole = try await ringtrain(ranks: 2, Self.training).json()
-        let launch = [
-          Launcher.path(of: "ringtrain"), "launch", "-np", "4", "--oversubscribe", "--mpirun", openMPI5! + "/bin/mpirun",
-          "--",
-        ]
+        let launch =
+          [Launcher.path(of: "ringtrain"), "launch", "-np", "4", "--oversubscribe"]
+          + ["--mpirun", openMPI5! + "/bin/mpirun", "--"]
         let runs: [([String], [Int], [String])] = [
           (Self.mpirun(4), [0], []), (Self.mpirun(4), [1, 2], []),
           (launch, [1], ["--checkpoint", folder.path + "/run"]),
