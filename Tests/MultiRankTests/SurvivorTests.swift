@@ -19,12 +19,12 @@ extension MultiRankTests {
         let launch =
           [Launcher.path(of: "ringtrain"), "launch", "-np", "4", "--oversubscribe"]
           + ["--mpirun", openMPI5! + "/bin/mpirun", "--"]
-        let runs: [([String], [Int], [String])] = [
-          (Self.mpirun(4), [0], []), (Self.mpirun(4), [1, 2], []),
-          (launch, [1], ["--checkpoint", folder.path + "/run"]),
-        ]
-        for (launcher, victims, more) in runs {
-          let outcome = try await survivors(launcher, Self.training + more, killing: victims)
+        for (launcher, victims) in [(Self.mpirun(4), [0]), (Self.mpirun(4), [1, 2]), (launch, [1])] {
+          // A checkpoint shows that it is under way; the one that it goes on from is not in a file.
+          let run = folder.path + "/\(victims)"
+          let outcome = try await survivors(
+            launcher, Self.training + ["--checkpoint", run, "--checkpoint-every", "500"], killing: victims,
+            after: "ls \(run)/step-*")
           let json = try outcome.json()
           #expect(json["weights_hash"] as? String == whole["weights_hash"] as? String, "\(outcome)")
           #expect(json["ranks"] as? Int == 4 - victims.count, "\(outcome)")
@@ -41,7 +41,8 @@ extension MultiRankTests {
     @Test(arguments: [("--min-ranks=3", "a rank is lost"), ("--zero", "from a checkpoint only")])
     func orTheJobEnds(flag: String, words: String) async throws {
       let arguments = Self.training.filter { flag != "--zero" || $0 != "--reproducible" } + [flag]
-      let outcome = try await survivors(Self.mpirun(3), arguments, killing: [1])
+      let outcome = try await survivors(
+        Self.mpirun(3), arguments, killing: [1], after: "grep 'data read' $TMPDIR/stderr")
       outcome.expectFailure([words])
       #expect(outcome.exitCode == 104, "\(outcome)")
     }
@@ -63,14 +64,14 @@ extension MultiRankTests {
         + [Launcher.path(of: program)]
     }
 
-    /// Runs a training, and kills ranks of it soon after it has begun.
-    private func survivors(_ launcher: [String], _ arguments: [String], killing victims: [Int]) async throws
-      -> Launcher.Outcome
-    {
+    /// Runs a training, and kills ranks of it once a command succeeds.
+    private func survivors(
+      _ launcher: [String], _ arguments: [String], killing victims: [Int], after sign: String
+    ) async throws -> Launcher.Outcome {
       let processes = victims.map { "$(rank \($0))" }.joined(separator: " ")
       return try await Launcher.alone(
         launcher + arguments,
-        meanwhile: "await grep -q 'data read' $TMPDIR/stderr; sleep 0.1; kill -KILL \(processes)",
+        meanwhile: "await \(sign); kill -KILL \(processes)",
         environment: Self.environment, deadline: .seconds(60))
     }
   }
