@@ -80,7 +80,9 @@ public final class OverlappedAllreduce<Element: MPIElement> {
         "MPI_Allreduce", rank: communicator.rank, site)
     }
     let size = MemoryLayout<Element>.stride
-    let channel = try context.overlapChannel(lanes: parts.count)
+    let channel = try communicator.recorded(.prepare, count: parts.count, site) { () throws(MPIError) in
+      try context.overlapChannel(lanes: parts.count)
+    }
     progress = ExchangeProgress(
       over: channel.communicator, firstTag: channel.firstTag,
       plans: parts.map {
