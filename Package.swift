@@ -51,6 +51,9 @@ let package = Package(
       name: "full-batch-bandwidth", dependencies: ["RingTrain", argumentParser], path: "Benchmarks/FullBatchBandwidth",
       exclude: ["run.sh"]),
     .executableTarget(
+      name: "check-overhead", dependencies: ["RingTrain", "MPI", argumentParser], path: "Benchmarks/Checks",
+      exclude: ["run.sh"]),
+    .executableTarget(
       name: "seed-example", dependencies: ["RingTrain", argumentParser], path: "Benchmarks/SeedExample",
       exclude: ["compare.py", "run.sh"]),
     .executableTarget(

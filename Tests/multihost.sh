@@ -11,7 +11,7 @@
 #   multihost.sh run ARGS...        mpirun ARGS..., started on node1; over all hosts unless ARGS have --host(file)
 #   multihost.sh launch CMD...      runs CMD, which starts mpirun itself, on node1, the settings in its environment
 #   multihost.sh on I CMD...        runs CMD on node I
-#   multihost.sh link I up|down|RATE   connects, cuts or reshapes the link of node I
+#   multihost.sh link I up|down|RATE|any   connects, cuts, reshapes or frees the link of node I
 #   multihost.sh down               ends the hosts, whatever runs on them, and removes FOLDER
 #
 #   export MULTIHOST=$(HOSTS=4 RATE=1gbit multihost.sh up); multihost.sh run -np 4 PROGRAM; multihost.sh down
@@ -184,7 +184,14 @@ case $command in
   on) locate; on "$@" ;;
   link)
     locate
-    case $2 in up | down) ip -n "$prefix-$1" link set eth0 "$2" ;; *) shape "$1" "$2" ;; esac
+    case $2 in
+      up | down) ip -n "$prefix-$1" link set eth0 "$2" ;;
+      any)
+        ip netns exec "$prefix-$1" tc qdisc del dev eth0 root
+        ip netns exec "$prefix-switch" tc qdisc del dev "node$1" root
+        ;;
+      *) shape "$1" "$2" ;;
+    esac
     ;;
   down) locate; down ;;
   *) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0" ;;

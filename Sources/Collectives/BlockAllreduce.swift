@@ -22,6 +22,8 @@ public final class BlockAllreduce<Element: MPIElement> {
   /// The blocks of this rank.
   public let own: Range<Int>
   private let communicator: Communicator
+  /// The call that made it.
+  private let number: Int32
   private let context: CollectiveContext?
   /// The nodes of the tree that ranks hand in, each rank's in turn.
   private let nodes: [[Range<Int>]]
@@ -45,25 +47,32 @@ public final class BlockAllreduce<Element: MPIElement> {
   /// - Parameters:
   ///   - count: elements of a block's array; at least one.
   ///   - blocks: how many blocks there are: a power of two, and at least as many as ranks.
+  ///   - starts: the first block of each rank, and, last, how many there are; a rank has at least one. By default they
+  ///     have about as many each.
   /// - Throws: `MPIError`, also for other numbers.
   public init(
-    count: Int, blocks: Int, over communicator: Communicator, file: StaticString = #fileID, line: UInt = #line
+    count: Int, blocks: Int, starts: [Int]? = nil, over communicator: Communicator, file: StaticString = #fileID,
+    line: UInt = #line
   ) throws(MPIError) {
     let ranks = communicator.size
-    let all = try communicator.allgather([blocks, count], file: file, line: line)
-    guard blocks > 0, blocks & (blocks - 1) == 0, blocks >= ranks, count > 0,
-      all == (0..<ranks).flatMap({ _ in [blocks, count] })
+    let starts = starts ?? (0...ranks).map { ChunkLayout(count: blocks, chunks: ranks).start(of: $0) }
+    let own = [blocks, count] + starts
+    let all = try communicator.allgather(own, file: file, line: line)
+    guard blocks > 0, blocks & (blocks - 1) == 0, blocks >= ranks, count > 0, starts.count == ranks + 1,
+      starts[0] == 0, starts[ranks] == blocks, zip(starts, starts.dropFirst()).allSatisfy(<),
+      all == (0..<ranks).flatMap({ _ in own })
     else {
       throw MPIError(
-        argument: "\(blocks) blocks of \(count) elements for \(ranks) ranks: the blocks must be a power of two, at "
-          + "least as many as ranks, and the same on every rank", "MPI_Allreduce", rank: communicator.rank,
+        argument: "\(blocks) blocks of \(count) elements, dealt to \(ranks) ranks at \(starts): the blocks must be a "
+          + "power of two, at least one a rank, and the same on every rank", "MPI_Allreduce", rank: communicator.rank,
         CallSite(file, line))
     }
     self.count = count
     self.communicator = communicator
-    let owned = ChunkLayout(count: blocks, chunks: ranks)
-    own = owned[communicator.rank]
-    let nodes = (0..<ranks).map { TreeSum.nodes(of: owned[$0]) }
+    number = communicator.callNumber
+    let owned = (0..<ranks).map { starts[$0]..<starts[$0 + 1] }
+    self.own = owned[communicator.rank]
+    let nodes = owned.map { TreeSum.nodes(of: $0) }
     self.nodes = nodes
     ownSums = nodes[communicator.rank].map { node in TreeSum(of: node.map { $0..<($0 + 1) }) }
     total = TreeSum(of: nodes.flatMap { $0 })
@@ -144,7 +153,8 @@ public final class BlockAllreduce<Element: MPIElement> {
       return
     }
     try communicator.recorded(
-      .allreduce, of: Element.datatype, count: count, by: .sum, comparesItself: true, site
+      .allreduce, of: Element.datatype, count: count, by: .sum, way: CallRecord.inBlocks, detail: number,
+      comparesItself: true, site
     ) { () throws(MPIError) in
       if let shared {
         try sum(shared.peers, context.wholeGroup!, site)

@@ -100,6 +100,7 @@ final class CollectiveContext: CommunicatorAttachment {
   }
 
   func release() {
+    if log.hasFailed { return }
     try? overlapping?.free()
     try? local.free()
     try? channel.free()
@@ -127,6 +128,7 @@ final class CollectiveContext: CommunicatorAttachment {
     }
     switch algorithm == .automatic ? choose(operand) : algorithm {
     case .native where operand.datatype.isNative:
+      if algorithm == .automatic { try log.meetOnHost(channel, site) }
       do throws(MPIError) {
         try channel.nativeAllreduce(operand.start, count: operand.count, operand.datatype, kind.native, site)
       } catch {
@@ -185,7 +187,12 @@ final class CollectiveContext: CommunicatorAttachment {
       try run(.recursiveDoubling, counterparts, operand, 0..<operand.count, reduction.kernel, site)
       return reduction.finish(operand.start, operand.count)
     }
-    if operand.byteCount >= 2 * blockBytes { return try allreduceInBlocks(operand, reduction, wire: wire, site) }
+    if operand.byteCount >= 2 * blockBytes {
+      do throws(MPIError) { return try allreduceInBlocks(operand, reduction, wire: wire, site) } catch {
+        executor.giveUp()
+        throw error
+      }
+    }
     // Every rank of a host carries a slice; few bytes are the leader's alone, since what counts is the number of
     // messages.
     let slices = LineLayout(
@@ -326,14 +333,13 @@ final class CollectiveContext: CommunicatorAttachment {
 
   /// Ranks on one host: through shared memory. Otherwise, and for what fills caches anyway, MPI's own.
   func broadcast(_ start: UnsafeMutableRawPointer, byteCount: Int, from root: Int, _ site: CallSite) throws(MPIError) {
-    guard let group = wholeGroup, byteCount <= broadcastLimit else {
+    guard let group = wholeGroup else {
+      try log.meetOnHost(channel, site)
       let bytes = UnsafeMutableRawBufferPointer(start: start, count: byteCount).bindMemory(to: UInt8.self)
       return try channel.nativeBroadcast(bytes, from: root, site)
     }
     try group.broadcast(start, byteCount: byteCount, from: root, site)
   }
-
-  private let broadcastLimit = Int.max
 
   /// - Parameters:
   ///   - values: all elements of this rank; left as they are.

@@ -26,13 +26,13 @@ extension Communicator {
   private func allreduce(
     _ start: UnsafeMutableRawPointer?, count: Int, _ datatype: Datatype,
     peers: UnsafeBufferPointer<UnsafeMutableRawPointer> = UnsafeBufferPointer(start: nil, count: 0),
-    kind: BufferKind = .ordinary, _ operation: ReduceKind, using algorithm: AllreduceAlgorithm, wire: WireFormat,
-    _ site: CallSite
+    kind: BufferKind = .ordinary, buffer: Int32 = -1, _ operation: ReduceKind, using algorithm: AllreduceAlgorithm,
+    wire: WireFormat, _ site: CallSite
   ) throws(MPIError) {
     let flags = (kind == .shared ? CallRecord.inSharedBuffer : 0) | (wire == .full ? 0 : CallRecord.onWire)
     try beginCall(
-      .allreduce, of: datatype, count: count, by: operation, way: algorithm.way | flags,
-      comparesItself: algorithm != .native || !checksEverything, site)
+      .allreduce, of: datatype, count: count, by: operation, way: algorithm.way | flags, detail: buffer,
+      comparesItself: algorithm != .native, site)
     defer { endCall() }
     // A call that has nothing to do still counts, since another rank may mean something else by it.
     guard let start, count > 0 else { return }
@@ -100,10 +100,9 @@ extension Communicator {
     line: UInt = #line
   ) throws(MPIError) {
     guard size > 1 else { return }
-    let peers =
-      buffer.communicator === self ? UnsafeBufferPointer(buffer.peers) : UnsafeBufferPointer(start: nil, count: 0)
+    let operand = buffer.operand(on: self)
     try allreduce(
-      buffer.elements.baseAddress, count: buffer.count, Element.datatype, peers: peers, kind: .shared, operation.kind,
-      using: algorithm, wire: wire, CallSite(file, line))
+      operand.start, count: operand.count, operand.datatype, peers: operand.peers, kind: operand.kind,
+      buffer: buffer.number(on: self), operation.kind, using: algorithm, wire: wire, CallSite(file, line))
   }
 }

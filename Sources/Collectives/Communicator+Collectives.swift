@@ -12,7 +12,9 @@ extension Communicator {
   public func barrier(file: StaticString = #fileID, line: UInt = #line) throws(MPIError) {
     let site = CallSite(file, line)
     try recorded(.barrier, comparesItself: true, site) { () throws(MPIError) in
-      if let group = try CollectiveContext.of(self).wholeGroup { return try group.barrier(site) }
+      let context = try CollectiveContext.of(self)
+      if let group = context.wholeGroup { return try group.barrier(site) }
+      try context.log.meetOnHost(self, site)
       try nativeBarrier(site)
     }
   }
@@ -113,16 +115,13 @@ extension Communicator {
   ) throws(MPIError) -> Range<Int> {
     let parts = (0..<size).map { part($0, of: buffer) }
     guard size > 1 else { return parts[rank] }
-    let peers =
-      buffer.communicator === self ? UnsafeBufferPointer(buffer.peers) : UnsafeBufferPointer(start: nil, count: 0)
     let site = CallSite(file, line)
     try recorded(
-      .reduceScatter, of: Element.datatype, count: buffer.count, by: operation.kind, comparesItself: true, site
+      .reduceScatter, of: Element.datatype, count: buffer.count, by: operation.kind, way: CallRecord.inSharedBuffer,
+      detail: buffer.number(on: self), comparesItself: true, site
     ) { () throws(MPIError) in
-      guard let start = buffer.elements.baseAddress, buffer.count > 0 else { return }
-      try CollectiveContext.of(self).reduceScatter(
-        Operand(start: start, count: buffer.count, datatype: Element.datatype, peers: peers, kind: .shared),
-        operation.kind, parts: parts, site)
+      guard buffer.count > 0 else { return }
+      try CollectiveContext.of(self).reduceScatter(buffer.operand(on: self), operation.kind, parts: parts, site)
     }
     return parts[rank]
   }
@@ -150,8 +149,10 @@ extension Communicator {
       "the parts \(parts) don't make up a buffer of \(buffer.count) for \(size) ranks")
     guard size > 1 else { return }
     let site = CallSite(file, line)
-    try recorded(.allgather, of: Element.datatype, count: buffer.count, comparesItself: true, site) {
-      () throws(MPIError) in
+    try recorded(
+      .allgather, of: Element.datatype, count: buffer.count, detail: CallRecord.hash(of: parts.lazy.map(\.count)),
+      comparesItself: true, site
+    ) { () throws(MPIError) in
       guard let start = buffer.baseAddress, !buffer.isEmpty else { return }
       try CollectiveContext.of(self).allgather(
         start, counts: parts.map(\.count), elementSize: MemoryLayout<Element>.stride, site)

@@ -41,6 +41,9 @@ final class ExchangeProgress: @unchecked Sendable {  // all that changes is behi
   /// Between two looks, in µs: a link of 10 Gbit/s fills what is under way in about as long.
   private static let pause: UInt32 = 150
 
+  /// How many messages more may be sent than have come in: of 60 KiB each, 3 ms on a link of 1 Gbit/s.
+  private static let mostAhead = 6
+
   /// - Parameters:
   ///   - channel: used for exchanges alone.
   ///   - firstTag: of the messages of lane 0; those of the others follow.
@@ -109,16 +112,17 @@ final class ExchangeProgress: @unchecked Sendable {  // all that changes is behi
     ranks.isEmpty || lanes[lane].executor.has(reached: point)
   }
 
-  /// Moves all lanes on as far as they go without waiting. What may be sent is shared: a lane sends what those before it
-  /// leave.
+  /// Moves all lanes on as far as they go without waiting. A lane sends what those before it leave: no more is sent ahead
+  /// of what comes in than keeps a link busy, or what is wanted first would queue behind the rest.
   func poll(_ site: CallSite) throws(MPIError) {
     if let error { throw error }
-    var underWay = active.reduce(0) { $0 + $1.executor.sendsUnderWay }
+    // What comes in meanwhile makes room for the next time, when it is again the first lane's.
+    var room = Self.mostAhead - active.reduce(0) { $0 + $1.executor.ahead }
     var hasEnded = false
     for lane in active {
-      let own = lane.executor.sendsUnderWay
-      try lane.executor.poll(lane.limit, room: max(0, ScheduleExecutor.window - underWay + own), site)
-      underWay += lane.executor.sendsUnderWay - own
+      let before = lane.executor.started
+      try lane.executor.poll(lane.limit, starting: room, site)
+      room -= lane.executor.started - before
       hasEnded = hasEnded || lane.executor.isComplete
     }
     guard hasEnded else { return }

@@ -26,6 +26,8 @@ public final class OverlappedAllreduce<Element: MPIElement> {
   private let context: CollectiveContext?
   private let wire: WireFormat
   private let parts: [Range<Int>]
+  /// The call that made it.
+  private let number: Int32
   /// `nil` where everything is exchanged at the end.
   private let progress: ExchangeProgress?
   /// Of each part, whether it has become ready since ``begin()``, and whether its sums are still to be waited for.
@@ -65,24 +67,31 @@ public final class OverlappedAllreduce<Element: MPIElement> {
     isAwaited = isReady
     let site = CallSite(file, line)
     guard communicator.size > 1 else {
-      (context, progress) = (nil, nil)
+      (context, progress, number) = (nil, nil, -1)
       return
     }
-    let context = try CollectiveContext.of(communicator)
+    let shape = CallRecord.hash(of: [overlaps ? 1 : 0] + parts.flatMap { [$0.lowerBound, $0.upperBound] } + wanted)
+    let (context, channel) = try communicator.recorded(
+      .prepare, of: Element.datatype, count: buffer.count, way: Self.way(wire), detail: shape, site
+    ) { () throws(MPIError) in
+      let context = try CollectiveContext.of(communicator)
+      guard overlaps, context.layout.hosts.count > 1, context.hostsShare, buffer.count > 0 else {
+        return (context, nil as (communicator: Communicator, firstTag: Int32)?)
+      }
+      guard ThreadLevel.current >= .serialized else {
+        throw MPIError(
+          argument: "overlapping needs withMPI(threadLevel: .serialized) or more, not .\(ThreadLevel.current)",
+          "MPI_Allreduce", rank: communicator.rank, site)
+      }
+      return (context, try context.overlapChannel(lanes: parts.count))
+    }
     self.context = context
-    guard overlaps, context.layout.hosts.count > 1, context.hostsShare, buffer.count > 0 else {
+    number = communicator.callNumber
+    guard let channel else {
       progress = nil
       return
     }
-    guard ThreadLevel.current >= .serialized else {
-      throw MPIError(
-        argument: "overlapping needs withMPI(threadLevel: .serialized) or more, not .\(ThreadLevel.current)",
-        "MPI_Allreduce", rank: communicator.rank, site)
-    }
     let size = MemoryLayout<Element>.stride
-    let channel = try communicator.recorded(.prepare, count: parts.count, site) { () throws(MPIError) in
-      try context.overlapChannel(lanes: parts.count)
-    }
     progress = ExchangeProgress(
       over: channel.communicator, firstTag: channel.firstTag,
       plans: parts.map {
@@ -109,10 +118,10 @@ public final class OverlappedAllreduce<Element: MPIElement> {
   /// Whether parts travel before they are waited for.
   public var overlaps: Bool { progress != nil }
 
-  private var operand: Operand {
-    Operand(
-      start: UnsafeMutableRawPointer(buffer.elements.baseAddress!), count: buffer.count, datatype: Element.datatype,
-      peers: UnsafeBufferPointer(buffer.peers), kind: .shared)
+  private var operand: Operand { buffer.operand(on: communicator) }
+
+  private static func way(_ wire: WireFormat) -> UInt8 {
+    CallRecord.overlapped | (wire == .full ? 0 : CallRecord.onWire)
   }
 
   /// Starts anew: what has been waited for may be written to again. Parts of the exchange before may still be under way.
@@ -162,7 +171,8 @@ public final class OverlappedAllreduce<Element: MPIElement> {
   ) throws(MPIError) {
     do throws(MPIError) {
       try communicator.recorded(
-        .allreduce, of: Element.datatype, count: count, by: .sum, comparesItself: true, site, body)
+        .allreduce, of: Element.datatype, count: count, by: .sum, way: Self.way(wire), detail: number,
+        comparesItself: true, site, body)
     } catch {
       progress?.abandon(after: error)
       throw error
@@ -180,7 +190,12 @@ public final class OverlappedAllreduce<Element: MPIElement> {
     try recorded(parts[part].count, site) { () throws(MPIError) in
       try progress.exclusively { () throws(MPIError) in
         for block in progress.blocks(of: part) {
-          while !progress.has(part, reached: block.end) { try progress.poll(site) }
+          var polls = 0
+          while !progress.has(part, reached: block.end) {
+            try progress.poll(site)
+            polls += 1
+            if polls % 4096 == 0 { try context.log.compare(site) }
+          }
           try context.onHost(
             operand.part(block.range), block.slices, reducing: nil, distributes: true,
             meanwhile: { () throws(MPIError) in try progress.poll(site) }, site)
@@ -191,13 +206,17 @@ public final class OverlappedAllreduce<Element: MPIElement> {
     isAwaited[part] = false
     awaitedCount -= 1
     // Parts of the next exchange become ready only behind the last of this one.
-    if awaitedCount == 0, readyCount == 0 || readyCount == parts.count { close(at: progress.completed ?? clock.now, since: start ?? begun) }
+    if awaitedCount == 0, readyCount == 0 || readyCount == parts.count {
+      close(at: progress.completed ?? clock.now, since: start ?? begun)
+    }
   }
 
   /// Returns when every rank has the sums of all parts.
   public func finish(file: StaticString = #fileID, line: UInt = #line) throws(MPIError) {
-    precondition(readyCount == parts.count, "\(readyCount) of \(parts.count) parts are ready")
     guard awaitedCount > 0 else { return }
+    precondition(
+      readyCount == parts.count || readyCount == 0 && awaitedCount == parts.count || progress != nil && readyCount == 0,
+      "\(readyCount) of \(parts.count) parts are ready")
     if let progress {
       for part in progress.wanted { try wait(for: part, file: file, line: line) }
     } else {

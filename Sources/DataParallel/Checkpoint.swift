@@ -1,4 +1,4 @@
-import Kernels
+package import Kernels
 public import Learning
 
 /// All that a training needs to go on as if it had never stopped, in a file: parameters, the optimizer's state, means of
@@ -42,11 +42,11 @@ public struct Checkpoint: Sendable {
   static let format = "1"
 
   /// - Parameter run: the settings and the data.
-  init(step: Int, epoch: Int, batch: Int, run: KeyValuePairs<String, String>) {
+  package init(step: Int, epoch: Int, batch: Int, run: RunSettings) {
     self.step = step
     self.epoch = epoch
     self.batch = batch
-    self.run = Dictionary(run.map { ($0, $1) }) { $1 }
+    self.run = Dictionary(run.map { ($0.name, $0.value) }) { $1 }
     file = SafeTensors(metadata: [
       "checkpoint": Self.format, "step": "\(step)", "epoch": "\(epoch)", "batch": "\(batch)",
     ])
@@ -87,10 +87,21 @@ public struct Checkpoint: Sendable {
   private var parametersHashText: String { String(parametersHash(file["parameters"]?.bytes ?? []), radix: 16) }
 
   /// What this run is not like the checkpoint's, for an error; `nil` when it is the same.
-  func difference(from settings: KeyValuePairs<String, String>) -> String? {
+  func difference(from settings: RunSettings) -> String? {
     let differences = settings.compactMap { name, value in
       run[name] == value ? nil : "\(name): \(run[name] ?? "none") there, \(value) here"
     }
     return differences.isEmpty ? nil : differences.joined(separator: "; ")
   }
+
+  package mutating func add<Scalar: TrainingScalar>(_ name: String, _ values: some Sequence<Scalar>) {
+    values.withContiguousStorageIfAvailable { file.tensors.append(.init(name: name, copying: $0)) }!
+  }
+
+  mutating func add(_ numbers: KeyValuePairs<String, any LosslessStringConvertible>) {
+    for (name, value) in numbers { file.metadata[name] = "\(value)" }
+  }
 }
+
+/// The settings and the data of a run, by names for people.
+package typealias RunSettings = [(name: String, value: String)]

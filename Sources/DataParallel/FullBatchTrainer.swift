@@ -8,7 +8,14 @@ public import MPI
 public struct FullBatchTrainer<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar: MPIElement {
   public typealias Scalar = M.Scalar
 
-  private var core: TrainingCore<M, O>
+  var core: TrainingCore<M, O>
+  /// Mean loss before the last step.
+  var loss = 0.0
+  /// While ``run(on:maximumSteps:stopping:checkpoints:onStep:)`` runs.
+  var rule: StoppingRule?
+  var checkpointer: Checkpointer?
+  /// What a checkpoint says of the run.
+  var runSettings: RunSettings = []
 
   /// - Parameters:
   ///   - model: the same on every rank.
@@ -37,29 +44,53 @@ public struct FullBatchTrainer<M: Model, O: Optimizer> where O.Scalar == M.Scala
   ///   - shard: this rank's rows.
   ///   - maximumSteps: 1 or more.
   ///   - rule: judged after each step; a step counts as an epoch. `nil`: all the steps are taken.
+  ///   - checkpoints: where and how often the state is kept, and what to resume from. The steps of a resumed training
+  ///     are among those to take, and its settings and data must be the same.
   ///   - onStep: told each step's number and the mean loss before it.
-  /// - Throws: ``DivergenceError`` or ``ReplicaMismatch`` on every rank; `MPIError`.
+  /// - Throws: ``DivergenceError`` or ``ReplicaMismatch`` on every rank; ``TrainingStopped`` on every rank when SIGTERM
+  ///   ended it; ``CheckpointError`` on every rank when the last checkpoint couldn't be written; `MPIError`.
   public mutating func run(
     on shard: Shard<Scalar>, maximumSteps: Int, stopping rule: StoppingRule? = nil,
-    onStep: (Int, Double) throws -> Void = { _, _ in }
+    checkpoints: CheckpointPolicy? = nil, onStep: (Int, Double) throws -> Void = { _, _ in }
   ) throws -> TrainingReport {
-    var rule = rule
+    let end = core.steps + max(1, maximumSteps)
+    self.rule = rule
+    checkpointer = try checkpoints.map { try begin($0, on: shard) }
+    defer {
+      checkpointer?.end()
+      checkpointer = nil
+    }
     let clock = ContinuousClock()
     let start = clock.now
     let stepsBefore = core.steps
-    var loss = 0.0
-    let blocks = try shard.blocks(for: core)
-    for _ in 0..<max(1, maximumSteps) {
+    let blocks = try core.blocks(of: shard)
+    while core.steps < end {
+      prepareCall(after: 1)
       let totals = try shard.withBatch { rows in
-        try core.step { block, compute in try compute(rows[blocks[block]]) }
+        try core.step { block, compute in try compute(rows[blocks[block]], nil) }
       }
       loss = totals.weight > 0 ? totals.loss / totals.weight : 0
       try onStep(core.steps, loss)
-      if rule?.isExhausted(by: loss) == true, !core.optimizer.lowerLearningRate() { break }
+      if self.rule?.isExhausted(by: loss) == true, !core.optimizer.lowerLearningRate() { break }
+      // Once the step is judged, so that who goes on from here doesn't judge it again.
+      try answerCalls()
     }
+    try checkpointer?.finish()
     let taken = core.steps - stepsBefore
     return try core.report(
       epoch: core.steps, steps: taken, samples: taken * shard.globalCount, loss: loss,
       seconds: (clock.now - start).seconds)
+  }
+}
+
+extension FullBatchTrainer: ResumableTrainer {
+  var ownSettings: RunSettings { [("batch", "all rows")] }
+  var place: (epoch: Int, batch: Int) { (core.steps, 0) }
+  var obstacle: ConfigurationError? { nil }
+
+  func addOwnState(to checkpoint: inout Checkpoint) { checkpoint.add(["loss": loss]) }
+
+  mutating func restoreOwnState(_ checkpoint: SharedCheckpoint) throws {
+    loss = try core.communicator.agree { try checkpoint.number("loss") }
   }
 }

@@ -72,7 +72,9 @@ final class GradientExchanger<Scalar: TrainingScalar & MPIElement>: StepObserver
   /// blocks are summed.
   let buffer: SharedBuffer<Scalar>?
   private let blocks: BlockAllreduce<Scalar>?
-  private let exchange: GradientExchange
+  /// The first block of each rank, and, last, how many there are.
+  let blockStarts: [Int]?
+  let exchange: GradientExchange
   var algorithm: AllreduceAlgorithm { exchange.algorithm }
   private let communicator: Communicator
   private let overlapped: OverlappedAllreduce<Scalar>?
@@ -99,14 +101,19 @@ final class GradientExchanger<Scalar: TrainingScalar & MPIElement>: StepObserver
 
   /// Every rank of the communicator must call it.
   ///
-  /// - Parameter mayDefer: whether parameters can be updated part by part.
+  /// - Parameters:
+  ///   - mayDefer: whether parameters can be updated part by part.
+  ///   - blockStarts: who has which blocks, where there are some; about as many each by default.
   init<M: Model>(
-    for model: M, over communicator: Communicator, _ exchange: GradientExchange, mayDefer: Bool
+    for model: M, over communicator: Communicator, _ exchange: GradientExchange, mayDefer: Bool,
+    blockStarts: [Int]? = nil
   ) throws where M.Scalar == Scalar {
     self.mayDefer = mayDefer
+    self.blockStarts = blockStarts ?? exchange.blocks?.starts(ranks: communicator.size)
     let count = GradientBucket<Scalar>.count(parameterCount: model.parameterCount)
     if let blocks = exchange.blocks {
-      let made = try BlockAllreduce<Scalar>(count: count, blocks: blocks.count, over: communicator)
+      let made = try BlockAllreduce<Scalar>(
+        count: count, blocks: blocks.count, starts: self.blockStarts, over: communicator)
       (self.blocks, buffer) = (made, nil)
       bucket = GradientBucket(parameterCount: model.parameterCount, in: made.result)
     } else {
@@ -150,7 +157,6 @@ final class GradientExchanger<Scalar: TrainingScalar & MPIElement>: StepObserver
   }
 
   var isBlockwise: Bool { blocks != nil }
-  var sampleBlocks: SampleBlocks? { exchange.blocks }
 
   /// In how many blocks this rank computes its gradient: a single one, all its samples, unless results are to be
   /// reproducible.
@@ -343,25 +349,10 @@ final class GradientExchanger<Scalar: TrainingScalar & MPIElement>: StepObserver
           + "made reproducible")
     }
     guard communicator.size > 1 else { return }
+    let clock = ContinuousClock()
+    let start = clock.now
+    defer { times.waited += clock.now - start }
     guard let overlapped else { return try communicator.allreduce(values) }
     try overlapped.exclusively { try communicator.allreduce(values) }
-  }
-}
-
-extension Shard {
-  /// This rank's rows of the blocks that a trainer's gradients are computed by.
-  ///
-  /// - Throws: `ConfigurationError`, in a ``RankError`` on every rank, when the rows are dealt otherwise.
-  func blocks<M: Model, O: Optimizer>(for core: TrainingCore<M, O>) throws -> [Range<Int>] where M.Scalar == Scalar {
-    try communicator.agree {
-      guard blocks == core.exchanger.sampleBlocks else {
-        throw ConfigurationError(
-          blocks == nil
-            ? "gradients are to be summed by blocks, but the rows aren't dealt in blocks: see Shard.dealt(in:)"
-            : "the rows are dealt in blocks, but gradients are not to be summed by the same ones: see "
-              + "GradientExchange.blocks")
-      }
-    }
-    return ownBlocks
   }
 }

@@ -28,6 +28,8 @@ public struct Shard<Scalar: TrainingScalar & MPIElement> {
   /// The blocks that whole ones of are on each rank, if ``dealt(in:)`` has made it so: what is worked out from the rows is
   /// then the same to the last bit at any number of ranks.
   public private(set) var blocks: SampleBlocks?
+  /// The first of the ``blocks`` that each rank has, and, last, how many there are.
+  private(set) var blockStarts: [Int]?
 
   /// Number of features in a row; the same on every rank.
   public var featureCount: Int { dataset.featureCount }
@@ -150,15 +152,31 @@ public struct Shard<Scalar: TrainingScalar & MPIElement> {
         throw ConfigurationError("\(blocks.count) blocks of samples for \(communicator.size) ranks: take more blocks")
       }
     }
-    var shard = try redistributed(to: blocks.boundaries(ranks: communicator.size, globalCount: globalCount))
-    shard.blocks = blocks
+    return try dealt(in: blocks, starts: blocks.starts(ranks: communicator.size))
+  }
+
+  /// - Parameter starts: the first block of each rank, and, last, how many there are; the same on every rank.
+  private func dealt(in blocks: SampleBlocks, starts: [Int]) throws -> Shard {
+    var shard = try redistributed(to: blocks.boundaries(starts: starts, globalCount: globalCount))
+    (shard.blocks, shard.blockStarts) = (blocks, starts)
     return shard
+  }
+
+  /// Moves rows such that each rank has so many units of them: of the blocks, where they are dealt in some.
+  ///
+  /// - Parameter units: of each rank, the same on every rank; a rank has at least one.
+  func dealt(_ units: [Int]) throws -> Shard {
+    let starts = LoadBalance.starts(of: units)
+    if let blocks { return try dealt(in: blocks, starts: starts) }
+    let count = starts.last!
+    return try redistributed(
+      to: starts.map { $0 < count ? Part($0, of: count).range(of: globalCount).lowerBound : globalCount })
   }
 
   /// This rank's rows, by its own numbers, of each of its blocks; of the one that all of them are, where none are dealt.
   var ownBlocks: [Range<Int>] {
-    guard let blocks else { return [0..<count] }
-    return blocks.owned(by: Part(communicator.rank, of: communicator.size)).map {
+    guard let blocks, let blockStarts else { return [0..<count] }
+    return (blockStarts[communicator.rank]..<blockStarts[communicator.rank + 1]).map {
       let rows = blocks.rows(of: $0, globalCount: globalCount)
       return (rows.lowerBound - globalOffset)..<(rows.upperBound - globalOffset)
     }

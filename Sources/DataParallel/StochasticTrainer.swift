@@ -1,5 +1,6 @@
 public import Learning
 public import MPI
+import Measurement
 
 /// Trains a model by mini-batches, the ranks sharing every batch.
 ///
@@ -25,20 +26,23 @@ public struct StochasticTrainer<M: Model, O: Optimizer> where O.Scalar == M.Scal
   let shuffle: Bool
   let syncEvery: Int
   let averagingFrom: Int?
+  /// Whether the model may prepare samples on a core of its own while it computes by others.
+  let prefetches: Bool
   var average = WeightAverage<Scalar>()
   var movingAverage: ExponentialMovingAverage<Scalar>?
   /// Of the epoch under way: the batches gone through, and their sums.
   var progress = (batch: 0, loss: 0.0, weight: 0.0)
   /// Of the last epoch that was completed.
-  var completed = (batch: 0, loss: 0.0, weight: 0.0)
-  /// While ``fit(on:epochs:stopping:validation:checkpoints:onEpoch:)`` runs.
+  private var completed = (batch: 0, loss: 0.0, weight: 0.0)
+  /// While ``fit(on:epochs:stopping:validation:checkpoints:balanced:onEpoch:)`` runs.
   var rule: StoppingRule?
   var checkpointer: Checkpointer?
+  var balance: LoadBalance?
   /// What a checkpoint says of the run.
-  var run: KeyValuePairs<String, String> = [:]
+  var runSettings: RunSettings = []
   /// Of each block of this rank.
   private var orders: [BlockOrder] = []
-  private var orderedRows = (offset: -1, count: -1, total: -1)
+  private var orderedRows = (offset: -1, blocks: [] as [Range<Int>], total: -1)
 
   /// The order in which an epoch visits a block's samples, and the block's first row on this rank.
   private struct BlockOrder {
@@ -74,13 +78,15 @@ public struct StochasticTrainer<M: Model, O: Optimizer> where O.Scalar == M.Scal
   ///     difficulty of training recurrent neural networks, 2013).
   ///   - microBatches: in how many parts a network goes through this rank's share of a batch, to hold less in memory.
   ///   - exchange: how gradients are added up.
+  ///   - prefetches: whether a network copies, and augments, the samples of a batch while it computes by those before,
+  ///     which takes a core of its own; `nil`: where there are more cores than ranks. Results are the same.
   ///   - initial: parameters to go on from (warm start); the model's own otherwise.
   /// - Throws: ``RankError`` with a `ConfigurationError`'s text.
   public init(
     _ model: M, optimizer: O, batchSize: Int, over communicator: Communicator, seed: UInt64 = 0,
     shuffle: Bool = true, syncEvery: Int = 1, averagingFrom: Int? = nil,
     movingAverage: ExponentialMovingAverage<Scalar>? = nil, clipNorm: Double? = nil, microBatches: Int = 1,
-    exchange: GradientExchange = GradientExchange(), initial: [Scalar]? = nil
+    exchange: GradientExchange = GradientExchange(), prefetches: Bool? = nil, initial: [Scalar]? = nil
   ) throws {
     try communicator.agree {
       if batchSize < 1 { throw ConfigurationError("the batch size is \(batchSize); it must be at least 1") }
@@ -111,6 +117,8 @@ public struct StochasticTrainer<M: Model, O: Optimizer> where O.Scalar == M.Scal
     self.shuffle = shuffle
     self.syncEvery = syncEvery
     self.averagingFrom = averagingFrom
+    let hasSpareCore = try communicator.hasSpareCore()
+    self.prefetches = prefetches ?? hasSpareCore
   }
 
   public var model: M { core.model }
@@ -129,6 +137,12 @@ public struct StochasticTrainer<M: Model, O: Optimizer> where O.Scalar == M.Scal
   /// - Parameter shard: this rank's rows.
   /// - Throws: ``DivergenceError`` or ``ReplicaMismatch`` on every rank; `MPIError`.
   public mutating func runEpoch(on shard: Shard<Scalar>) throws -> TrainingReport {
+    var shard = shard
+    return try runEpoch(moving: &shard)
+  }
+
+  /// - Parameter shard: this rank's rows; others in the end, where it turned out that ranks differ in speed.
+  private mutating func runEpoch(moving shard: inout Shard<Scalar>) throws -> TrainingReport {
     let clock = ContinuousClock()
     let start = clock.now
     let stepsBefore = core.steps
@@ -139,6 +153,11 @@ public struct StochasticTrainer<M: Model, O: Optimizer> where O.Scalar == M.Scal
     if try descendRowByRow(shard) {
       progress.weight = shard.withBatch { $0.totalWeight }
     } else if syncEvery == 1 || core.communicator.size == 1 {
+      if balance?.isSettled == false {
+        // A few steps tell enough not to let everybody wait for an epoch.
+        try runSteps(shard, atMost: max(10, orders[0].order.batchCount / 20))
+        try rebalance(&shard)
+      }
       try runSteps(shard)
     } else {
       try runLocalSteps(shard)
@@ -156,29 +175,126 @@ public struct StochasticTrainer<M: Model, O: Optimizer> where O.Scalar == M.Scal
   /// - Returns: whether there is any point in going on.
   public mutating func lowerLearningRate() -> Bool { core.optimizer.lowerLearningRate() }
 
+  /// Runs epochs until there are enough, or training has stopped improving.
+  ///
+  /// - Parameters:
+  ///   - shard: this rank's rows.
+  ///   - epochs: the most to run.
+  ///   - rule: judged after each epoch by the mean loss or, with `validation`, by the score on it. When its patience
+  ///     runs out an adaptive schedule is lowered; any other ends the training. `nil`: all epochs are run.
+  ///   - validation: held-out rows for early stopping.
+  ///   - onEpoch: told of each epoch, with the evaluation of the held-out rows.
+  ///   - checkpoints: where and how often the state is kept, and what to resume from. The epochs of a resumed training
+  ///     are among those to run, and its settings and data must be the same.
+  ///   - memory: what the training goes on from when it is run again because a rank was lost, rather than from a file.
+  ///   - balanced: whether ranks get shares of the batches by how fast they compute, measured in the first steps and in
+  ///     every epoch, instead of as many rows as `shard` gives them. What is in a batch stays, so only rounding differs;
+  ///     with ``GradientExchange/blocks`` nothing does. Rows move from rank to rank for it, in copies. The rows must be
+  ///     shuffled, and gradients averaged in each step.
+  /// - Returns: the report of the last epoch.
+  /// - Throws: ``TrainingStopped`` on every rank when SIGTERM ended it; ``CheckpointError`` on every rank when all epochs
+  ///   were run but the last checkpoint couldn't be written.
+  @discardableResult
+  public mutating func fit(
+    on shard: Shard<Scalar>, epochs maximum: Int, stopping rule: StoppingRule? = nil,
+    validation: Shard<Scalar>? = nil, checkpoints: CheckpointPolicy? = nil, memory: TrainingMemory? = nil,
+    balanced: Bool = false,
+    onEpoch: (TrainingReport, Evaluation?) throws -> Void = { _, _ in }
+  ) throws -> TrainingReport? {
+    let end = epochs + max(0, maximum)
+    self.rule = rule
+    balance = try balanced ? makeBalance(for: shard) : nil
+    let memory = Communicator.survivesLosses ? memory : nil
+    let recalled = try memory.map { try recall($0) } ?? (isUnderWay: false, isOver: false)
+    checkpointer = try checkpoints.map { try begin($0, on: shard, isUnderWay: recalled.isUnderWay) }
+    defer {
+      checkpointer?.end()
+      (checkpointer, balance) = (nil, nil)
+    }
+    var shard = shard
+    if let units = balance?.units { shard = try shard.dealt(units) }
+    var last: TrainingReport?
+    var judgedEpochs = epochs
+    do {
+      while epochs < end, !recalled.isOver {
+        try rebalance(&shard)
+        let report = try runEpoch(moving: &shard)
+        last = report
+        let evaluation = try validation.map { try $0.evaluate(model, at: parameters) }
+        try onEpoch(report, evaluation)
+        let judged = evaluation.map { $0.score.map { -$0 } ?? $0.loss } ?? report.loss
+        let isExhausted = self.rule?.isExhausted(by: judged) == true
+        judgedEpochs = epochs
+        if isExhausted, !lowerLearningRate() { break }
+      }
+      try remember(in: memory)
+      try checkpointer?.finish()
+    } catch let error as MPIError where error.isRankLost {
+      // An epoch that is completed but not judged yet is to be so on all ranks.
+      if epochs > judgedEpochs { (epochs, progress) = (judgedEpochs, completed) }
+      try remember(in: memory, after: error)
+      throw error
+    }
+    return last
+  }
+
+  private mutating func makeBalance(for shard: Shard<Scalar>) throws -> LoadBalance? {
+    try core.communicator.agree {
+      if syncEvery > 1 {
+        throw ConfigurationError("with local SGD it matters which rank has which rows, so they can't move by speed")
+      }
+      if !shuffle {
+        throw ConfigurationError("rows in the order of the data are one rank's for a batch or more: shuffle to balance")
+      }
+      if shard.dataset.isMapped {
+        throw ConfigurationError("rows in a mapped file stay where they are, and can't move by speed")
+      }
+    }
+    _ = try core.takeLoads()
+    let ranks = core.communicator.size
+    return ranks > 1 ? LoadBalance(blocks: shard.blocks, ranks: ranks) : nil
+  }
+
+  /// Moves rows if by the speeds of late that is worth while.
+  private mutating func rebalance(_ shard: inout Shard<Scalar>) throws {
+    guard balance != nil else { return }
+    try core.settle()
+    let loads = try core.takeLoads()
+    let rows = try core.communicator.allgather(shard.count)
+    guard balance!.decide(seconds: loads.seconds, samples: loads.samples, rows: rows) else { return }
+    shard = try shard.dealt(balance!.units!)
+    try prepareOrder(of: shard)
+    core.context.firstRow = shard.globalOffset
+  }
+
   private mutating func prepareOrder(of shard: Shard<Scalar>) throws {
-    let rows = (shard.globalOffset, shard.count, shard.globalCount)
-    if orders.isEmpty || orderedRows != rows {
-      let blocks = try shard.blocks(for: core)
-      orders = try core.communicator.agree {
-        try blocks.map { rows in
-          let first = shard.globalOffset + rows.lowerBound
-          return BlockOrder(
-            order: try SampleOrder(
-              globalCount: shard.globalCount, rows: first..<(first + rows.count), batchSize: batchSize, seed: seed,
-              shuffle: shuffle), firstRow: rows.lowerBound)
-        }
+    let blocks = try core.blocks(of: shard)
+    let rows = (shard.globalOffset, blocks, shard.globalCount)
+    // Where rows have moved, some ranks may have the same as before.
+    try core.communicator.agree {
+      guard orders.isEmpty || orderedRows != rows else { return }
+      orders = try blocks.map { rows in
+        let first = shard.globalOffset + rows.lowerBound
+        return BlockOrder(
+          order: try SampleOrder(
+            globalCount: shard.globalCount, rows: first..<(first + rows.count), batchSize: batchSize, seed: seed,
+            shuffle: shuffle), firstRow: rows.lowerBound)
       }
       orderedRows = rows
     }
     for index in orders.indices { orders[index].order.prepare(epoch: epochs) }
   }
 
-  private mutating func runSteps(_ shard: Shard<Scalar>) throws {
-    try forEachBatch(of: shard) { trainer, orders, rows, index in
+  private mutating func runSteps(_ shard: Shard<Scalar>, atMost count: Int = .max) throws {
+    try forEachBatch(of: shard, atMost: count) { trainer, orders, rows, index in
       trainer.prepareCall(after: 1)
+      let prefetches = trainer.prefetches
       let totals = try trainer.core.step { block, compute in
-        try orders[block].withBatch(index, of: rows, compute)
+        try orders[block].withBatch(index, of: rows) { batch in
+          let next = block + 1 < orders.count ? (block: block + 1, index: index) : (block: 0, index: index + 1)
+          guard prefetches, next.index < orders[0].order.batchCount else { return try compute(batch, nil) }
+          try orders[next.block].withBatch(next.index, of: rows) { try compute(batch, $0) }
+        }
       }
       try trainer.addToAverage()
       return totals
@@ -202,22 +318,18 @@ public struct StochasticTrainer<M: Model, O: Optimizer> where O.Scalar == M.Scal
     }
   }
 
-  private mutating func prepareCall(after steps: Int) {
-    if let checkpointer { core.isCalling = checkpointer.isCalling(after: core.steps + steps) }
-  }
-
   /// Calls `body` with the number of each global batch in turn, from where the epoch is, and sums up what it returns.
   private mutating func forEachBatch(
-    of shard: Shard<Scalar>,
+    of shard: Shard<Scalar>, atMost most: Int = .max,
     _ body: (inout Self, [BlockOrder], _ rows: Batch<Scalar>, Int) throws -> (loss: Double, weight: Double)
   ) throws {
     // Moved out and back, so that its arrays are never copied.
     let orders = self.orders
     self.orders = []
     defer { self.orders = orders }
-    let count = orders[0].order.batchCount
+    let count = min(orders[0].order.batchCount - progress.batch, most)
     try shard.withBatch { rows in
-      for index in progress.batch..<max(progress.batch, count) {
+      for index in progress.batch..<(progress.batch + max(0, count)) {
         let totals = try body(&self, orders, rows, index)
         progress = (index + 1, progress.loss + totals.loss, progress.weight + totals.weight)
         try answerCalls()

@@ -15,13 +15,17 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
   /// This rank's replica. After a step some of its sums may still be under way: ``settle()`` makes it whole.
   var parameters: [Scalar]
   /// Scratch between steps, so copies of a trainer may share it.
-  let exchanger: GradientExchanger<Scalar>
+  private(set) var exchanger: GradientExchanger<Scalar>
   private var bucket: GradientBucket<Scalar> { exchanger.bucket }
   /// With what it remembers; `nil` where nothing is compressed.
-  private var compression: (any GradientCompression<Scalar>)?
+  var compression: (any GradientCompression<Scalar>)?
   /// Steps taken since the trainer was made.
   var steps = 0
   var spent = Spent()
+  /// How long this rank has computed gradients, and by how many samples, since somebody asked.
+  private var load = (seconds: 0.0, samples: 0)
+  /// Of all ranks, once there was a report.
+  private var hosts: [String] = []
   /// The parameters that this rank updates.
   let owned: Range<Int>
   /// Those that are learnt; behind them come statistics.
@@ -41,6 +45,8 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
     var exchange = Duration.zero
     /// Of the exchange, what other computing hid.
     var hidden = Duration.zero
+    /// Samples of this rank gone through.
+    var samples = 0
   }
 
   init(
@@ -102,8 +108,9 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
     self.optimizer.prepare(ParameterLayout(model), owning: owned)
   }
 
-  /// Computes the gradient by some samples, from within a call to ``step(_:)``.
-  typealias Compute = (Batch<Scalar>) throws -> Void
+  /// Computes the gradient by some samples, from within a call to ``step(_:)``; meanwhile those that come next may be
+  /// prepared.
+  typealias Compute = (_ batch: Batch<Scalar>, _ next: Batch<Scalar>?) throws -> Void
 
   /// One step on a global batch: gradient, one allreduce, update. Where the sums come from other hosts each parameter is
   /// updated when its sum is there, at the latest when the next step needs it, or ``settle()``.
@@ -118,9 +125,12 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
     try exchanger.begin()
     var context = context
     context.observer = communicator.size > 1 || exchanger.isBlockwise ? exchanger : nil
+    var samples = 0
     try withReplica { [model, isCalling] parameters in
       for block in 0..<exchanger.blockCount {
-        try body(block) { batch in
+        try body(block) { batch, next in
+          samples += batch.count
+          context.next = next
           exchanger.announce(weight: batch.totalWeight, isCalling: isCalling)
           let bucket = exchanger.bucket(of: block)
           let loss = try model.computeGradient(of: batch, at: parameters, into: bucket.gradient, during: context)
@@ -140,9 +150,12 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
       try checkFinite(totals.loss, (steps + 1)...(steps + 1))
       try update(totals, of: owned)
     }
-    spent.compute += (computed - start) - waitedBefore.waited + (clock.now - exchanged)
+    let gradient = computed - start - waitedBefore.waited
+    spent.compute += gradient + (clock.now - exchanged)
     spent.exchange += exchanged - computed + waitedBefore.waited
     spent.hidden += waitedBefore.hidden + exchanger.takeTimes().hidden
+    spent.samples += samples
+    load = (load.seconds + gradient.seconds, load.samples + samples)
     return totals
   }
 
@@ -161,6 +174,7 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
     if totals.weight == 0 { optimizer.beginStep() }
     try update(totals, of: 0..<trainable)
     spent.compute += clock.now - start
+    spent.samples += batch.count
     return totals
   }
 
@@ -273,6 +287,35 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
     }
   }
 
+  /// This rank's rows of the blocks that gradients are computed by; a single one, all its rows, unless results are to be
+  /// reproducible. Every rank must call it.
+  ///
+  /// - Throws: `ConfigurationError`, in a ``RankError`` on every rank, when the rows are dealt otherwise.
+  mutating func blocks(of shard: Shard<Scalar>) throws -> [Range<Int>] {
+    try communicator.agree {
+      guard shard.blocks == exchanger.exchange.blocks else {
+        throw ConfigurationError(
+          shard.blocks == nil
+            ? "gradients are to be summed by blocks, but the rows aren't dealt in blocks: see Shard.dealt(in:)"
+            : "the rows are dealt in blocks, but gradients are not to be summed by the same ones: see "
+              + "GradientExchange.blocks")
+      }
+    }
+    if shard.blockStarts != exchanger.blockStarts {
+      exchanger = try GradientExchanger(
+        for: model, over: communicator, exchanger.exchange, mayDefer: false, blockStarts: shard.blockStarts)
+    }
+    return shard.ownBlocks
+  }
+
+  /// How long each rank has computed gradients since the last time, and by how many samples. Every rank must call it.
+  mutating func takeLoads() throws -> (seconds: [Double], samples: [Double]) {
+    let all = try communicator.allgather([load.seconds, Double(load.samples)])
+    load = (0, 0)
+    let column = { (index: Int) in stride(from: index, to: all.count, by: 2).map { all[$0] } }
+    return (column(0), column(1))
+  }
+
   /// Closes a span of steps: compares the replicas, and gathers how the ranks spent their time.
   mutating func report(
     epoch: Int, steps: Int, samples: Int, loss: Double, seconds: Double
@@ -286,18 +329,29 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
     if !squares.isFinite, let odd = parameters.first(where: { !$0.isFinite }) {
       try checkFinite(Double(odd), self.steps...self.steps)
     }
-    let all = try communicator.allgather(
-      [spent.compute.seconds, spent.exchange.seconds, seconds, spent.hidden.seconds, Double(peakMemory())])
+    if hosts.isEmpty {
+      let names = try communicator.allgather(Array(communicator.hostName.utf8) + [0])
+      hosts = names.split(separator: 0, omittingEmptySubsequences: false).map { String(decoding: $0, as: UTF8.self) }
+    }
+    let own = [
+      spent.compute.seconds, spent.exchange.seconds, seconds, spent.hidden.seconds, Double(peakMemory()),
+      Double(spent.samples),
+    ]
+    let all = try communicator.allgather(own)
     spent = Spent()
-    let column = { (index: Int) in stride(from: index, to: all.count, by: 5).map { all[$0] } }
+    let column = { (index: Int) in stride(from: index, to: all.count, by: own.count).map { all[$0] } }
+    let (compute, gone) = (column(0), column(5))
     // The rank that comes last into an allreduce waits for nobody: its time is what the exchange itself takes.
     let exchange = column(1)
     let communication = exchange.min()!
     return TrainingReport(
       epoch: epoch, steps: steps, samples: samples, loss: loss, seconds: column(2).max()!,
-      compute: SampleStatistics(column(0)), communication: SampleStatistics(exchange.map { _ in communication }),
+      compute: SampleStatistics(compute), communication: SampleStatistics(exchange.map { _ in communication }),
       waiting: SampleStatistics(exchange.map { $0 - communication }), hidden: SampleStatistics(column(3)),
-      peakMemory: Int(column(4).max()!), weightsHash: hash)
+      peakMemory: Int(column(4).max()!), weightsHash: hash,
+      ranks: compute.indices.map {
+        RankReport(rank: $0, host: hosts[$0], samples: Int(gone[$0]), compute: compute[$0])
+      })
   }
 }
 

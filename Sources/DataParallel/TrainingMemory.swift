@@ -49,7 +49,9 @@ extension StochasticTrainer {
     let newest = states.max { $0.lexicographicallyPrecedes($1) }!
     guard newest[0] >= 0 else { return (false, false) }
     let owner = states.firstIndex(of: newest)!
-    try restore(communicator.rank == owner ? memory.state : nil, from: owner)
+    let checkpoint = try SharedCheckpoint(
+      communicator.rank == owner ? memory.state : nil, over: communicator, from: owner)
+    _ = try takeOver(checkpoint!)
     memory.onRecall(steps)
     return (true, newest[3] == 1)
   }
@@ -63,7 +65,7 @@ extension StochasticTrainer {
       if let loss { throw StateLost(cause: loss) }
       return
     }
-    memory.state = try capture(on: true)
+    memory.state = try capture(isLocal: true)
     memory.isOver = loss == nil
   }
 }

@@ -27,6 +27,10 @@ public struct TrainingReport: Sendable {
   public internal(set) var peakMemory: Int
   /// A hash of the parameters, bitwise the same on every rank.
   public internal(set) var weightsHash: UInt64
+  /// Each rank's part in it.
+  public internal(set) var ranks: [RankReport]
+  /// The ranks that others waited for, the slowest first.
+  public var stragglers: [Straggler] { ranks.stragglers(in: seconds) }
 
   /// Samples of all ranks a second.
   public var samplesPerSecond: Double { seconds > 0 ? Double(samples) / seconds : 0 }

@@ -14,6 +14,9 @@ public struct TrainingStep<Scalar: TrainingScalar> {
   public var microBatches: Int
   /// Who wants to hear of layers; `nil` where nobody does.
   public var observer: (any StepObserver<Scalar>)?
+  /// The samples that most likely come next, to be prepared meanwhile; `nil` where there are none, or no core is free for
+  /// that. As valid as the batch itself.
+  public var next: Batch<Scalar>?
 
   public init(
     seed: UInt64 = 0, epoch: Int = 0, number: Int = 0, firstRow: Int = 0, microBatches: Int = 1,

@@ -19,8 +19,9 @@ extension Communicator {
   ///
   /// The corresponding C function is `MPI_Ibarrier`.
   public func immediateBarrier(file: StaticString = #fileID, line: UInt = #line) throws(MPIError) -> Request<UInt8> {
-    try note(.immediateBarrier, CallSite(file, line))
-    return try started(ownedBuffer([]), [0], "MPI_Ibarrier", CallSite(file, line)) { _, _, request in
+    let site = CallSite(file, line)
+    let call = try note(.immediateBarrier, site)
+    return try started(ownedBuffer([]), [0], call: call, "MPI_Ibarrier", site) { _, _, request in
       MPI_Ibarrier(self.handle, request)
     }
   }
@@ -47,7 +48,8 @@ extension Communicator {
   ) throws(MPIError) {
     let site = CallSite(file, line)
     try requireRank(root, "MPI_Bcast", site)
-    try recorded(.broadcast, of: Element.datatype, count: 1, root: root, site) { () throws(MPIError) in
+    try recorded(.broadcast, of: Element.datatype, count: 1, root: root, way: CallRecord.ofValue, site) {
+      () throws(MPIError) in
       try check(MPI_Bcast(&value, 1, Element.datatype.handle, Int32(root), handle), "MPI_Bcast", site)
     }
   }
@@ -61,8 +63,7 @@ extension Communicator {
     let site = CallSite(file, line)
     try requireRank(root, "MPI_Bcast", site)
     var bytes = Array(text.utf8)
-    // A string's bytes are told from an array of them by having no count.
-    try recorded(.broadcast, of: .uint8, root: root, site) { () throws(MPIError) in
+    try recorded(.broadcast, of: .uint8, root: root, way: CallRecord.ofText, site) { () throws(MPIError) in
       var count = bytes.count
       try broadcast(&count, from: root, file: file, line: line)
       if rank != root { bytes = Array(repeating: 0, count: count) }
@@ -82,8 +83,9 @@ extension Communicator {
   ) throws(MPIError) -> Request<Element> {
     let site = CallSite(file, line)
     try requireRank(root, "MPI_Ibcast", site)
-    try note(.immediateBroadcast, of: Element.datatype, count: values.count, root: root, site)
-    return try started(ownedBuffer(values), splitLengths(values.count), "MPI_Ibcast", site) { start, length, request in
+    let call = try note(.immediateBroadcast, of: Element.datatype, count: values.count, root: root, site)
+    return try started(ownedBuffer(values), splitLengths(values.count), call: call, "MPI_Ibcast", site) {
+      start, length, request in
       MPI_Ibcast(start, length, Element.datatype.handle, Int32(root), self.handle, request)
     }
   }
@@ -153,10 +155,10 @@ extension Communicator {
     _ values: [Element], _ operation: ReduceOperation<Element> = .sum, file: StaticString = #fileID,
     line: UInt = #line
   ) throws(MPIError) -> Request<Element> {
-    try requireNoMean(operation.kind, "MPI_Iallreduce", CallSite(file, line))
-    try note(
-      .immediateAllreduce, of: Element.datatype, count: values.count, by: operation.kind, CallSite(file, line))
-    return try started(ownedBuffer(values), splitLengths(values.count), "MPI_Iallreduce", CallSite(file, line)) {
+    let site = CallSite(file, line)
+    try requireNoMean(operation.kind, "MPI_Iallreduce", site)
+    let call = try note(.immediateAllreduce, of: Element.datatype, count: values.count, by: operation.kind, site)
+    return try started(ownedBuffer(values), splitLengths(values.count), call: call, "MPI_Iallreduce", site) {
       start, length, request in
       MPI_Iallreduce(
         cmpi_in_place(), start, length, Element.datatype.handle, operation.kind.handle, self.handle, request)
@@ -345,7 +347,8 @@ extension Communicator {
     _ value: Element, file: StaticString = #fileID, line: UInt = #line
   ) throws(MPIError) -> [Element] {
     let site = CallSite(file, line)
-    return try recorded(.allgather, of: Element.datatype, count: 1, site) { () throws(MPIError) in
+    return try recorded(.allgather, of: Element.datatype, count: 1, way: CallRecord.ofValue, site) {
+      () throws(MPIError) in
       try newArray(count: size) { (result: UnsafeMutableBufferPointer<Element>) throws(MPIError) in
         var value = value
         try check(

@@ -212,8 +212,8 @@ extension Communicator {
 
   /// Starts one operation for each piece of the buffer.
   func started<Element: MPIElement>(
-    _ buffer: UnsafeMutableBufferPointer<Element>, _ pieces: [Int], isReceive: Bool = false, _ function: StaticString,
-    _ site: CallSite,
+    _ buffer: UnsafeMutableBufferPointer<Element>, _ pieces: [Int], isReceive: Bool = false,
+    call: CallLog.Begun? = nil, _ function: StaticString, _ site: CallSite,
     _ start: (UnsafeMutablePointer<Element>?, Int32, UnsafeMutablePointer<MPI_Request?>) -> Int32
   ) throws(MPIError) -> Request<Element> {
     var pending: [MPI_Request?] = []
@@ -226,7 +226,8 @@ extension Communicator {
       offset += length
     }
     return Request(
-      buffer: buffer, pending: pending, expected: isReceive ? pieces : [], function: function, communicator: self)
+      buffer: buffer, pending: pending, expected: isReceive ? pieces : [], function: function, communicator: self,
+      call: call)
   }
 
   // MARK: Bytes, for algorithms of our own
@@ -278,6 +279,16 @@ extension Communicator {
     var flag: Int32 = 0
     return MPI_Test(&transfer.raw, &flag, cmpi_status_ignore()) == MPI_SUCCESS
       ? flag != 0 : transfer.raw == cmpi_request_null()
+  }
+
+  /// Nothing arrives in the memory of a receive any more. A send may still be read from it: what MPI has begun to send it
+  /// can't take back.
+  ///
+  /// The corresponding C functions are `MPI_Cancel` and `MPI_Wait`.
+  package func giveUp(receive transfer: inout PendingTransfer) {
+    guard transfer.raw != nil, transfer.raw != cmpi_request_null() else { return }
+    MPI_Cancel(&transfer.raw)
+    MPI_Wait(&transfer.raw, cmpi_status_ignore())
   }
 
   /// Lets MPI move messages on, whosever they are.

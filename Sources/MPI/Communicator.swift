@@ -61,14 +61,16 @@ public final class Communicator {
   }
 
   /// Ends the communicator. Every rank of it must call this; it can't be used afterwards. One that is never freed
-  /// lives until MPI ends.
+  /// lives until MPI ends, and so does one on which the ranks' calls have differed.
   ///
   /// The corresponding C function is `MPI_Comm_free`.
   public func free(file: StaticString = #fileID, line: UInt = #line) throws(MPIError) {
     guard isOwned, handle != cmpi_comm_null() else { return }
     releaseAttachment()
+    // Whoever still calls something here hears of it.
+    log?.noteEnd(CallSite(file, line))
     var raw: MPI_Comm? = handle
-    try check(MPI_Comm_free(&raw), "MPI_Comm_free", CallSite(file, line))
+    if log?.hasFailed != true { try check(MPI_Comm_free(&raw), "MPI_Comm_free", CallSite(file, line)) }
     handle = cmpi_comm_null()
     log = nil
   }

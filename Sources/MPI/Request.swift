@@ -17,10 +17,13 @@ public struct Request<Element: MPIElement>: ~Copyable {
   private let expected: [Int]
   private let function: StaticString
   private let communicator: Communicator
+  /// The collective call that it is of.
+  private let call: CallLog.Begun?
+  private var isGivenUp = false
 
   init(
     buffer: UnsafeMutableBufferPointer<Element>, pending: [MPI_Request?], expected: [Int], function: StaticString,
-    communicator: Communicator
+    communicator: Communicator, call: CallLog.Begun?
   ) {
     self.buffer = buffer
     self.pending = pending
@@ -28,6 +31,7 @@ public struct Request<Element: MPIElement>: ~Copyable {
     self.expected = expected
     self.function = function
     self.communicator = communicator
+    self.call = call
   }
 
   /// Whether the transfer is complete, be it with an error; never blocks. The request must still be waited for.
@@ -44,14 +48,21 @@ public struct Request<Element: MPIElement>: ~Copyable {
   /// Blocks until the transfer is complete.
   ///
   /// - Returns: the buffer: what was sent, received or reduced; empty for a barrier.
-  /// - Throws: `MPIError` when it failed, as when the message that arrived is longer or shorter than the buffer.
+  /// - Throws: `MPIError` when it failed, as when the message that arrived is longer or shorter than the buffer, or the
+  ///   ranks' collective calls differ.
   ///
   /// The corresponding C function is `MPI_Wait`.
   @discardableResult
   public consuming func wait(file: StaticString = #fileID, line: UInt = #line) throws(MPIError) -> [Element] {
     let site = CallSite(file, line)
     let communicator = communicator
-    try communicator.waiting(.wait, of: Element.datatype, count: buffer.count, site) { () throws(MPIError) in
+    try communicator.waiting(.wait, of: Element.datatype, count: buffer.count, call: call?.sequence ?? 0, site) {
+      () throws(MPIError) in
+      if let call {
+        isGivenUp = true
+        try communicator.log?.meet(call, communicator, site)
+        isGivenUp = false
+      }
       _ = complete { MPI_Wait($0, $1) }
     }
     let rank = communicator.rank
@@ -80,6 +91,7 @@ public struct Request<Element: MPIElement>: ~Copyable {
   deinit {
     if completed == pending.count { return buffer.deallocate() }
     // MPI may still write here: the memory is given up rather than freed under its feet.
+    if isGivenUp { return }
     printError(
       "warning: rank \(communicator.rank) dropped a request of \(function) without wait(): \(buffer.count) elements stay allocated"
     )

@@ -60,7 +60,7 @@ public func withMPI<Result>(
       over: world, deadline: deadline,
       checksEverything: checksEverything ?? (getenv("RINGTRAIN_CHECK").map { String(cString: $0) } == "1"))
   }
-  world.startLog()
+  try world.startLog()
 
   do {
     let result = try body(world)

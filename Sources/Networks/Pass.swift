@@ -16,6 +16,8 @@ final class Pass {
   /// The parameters of each operation, if it has any that are learnt.
   private let ranges: [Range<Int>?]
   private let input: Memory
+  /// The same place under other descriptors, too.
+  private let inputs: [Memory]
   private let loss: LossOperation
   private let arrays: [ParameterArray]
   private let placed: [(memory: Memory, offset: Int)]
@@ -67,6 +69,8 @@ final class Pass {
     self.operations = operations
     arrays = builder.arrays
     placed = builder.placed
+    // It is the first that has got a place.
+    inputs = builder.placed.filter { $0.offset == 0 }.map(\.memory)
     parameters = builder.parameters
     gradients = builder.gradients
     // Arrays have no place yet in a network's first pass, which never runs.
@@ -97,14 +101,17 @@ final class Pass {
   /// - Parameters:
   ///   - gradient: as many values as parameters; *set*.
   ///   - announce: whether the step is told of parameters needed and gradients complete.
-  ///   - fill: writes the samples, in plain order.
+  ///   - samples: where the samples lie already, in plain order.
+  ///   - fill: writes the samples, in plain order, where they don't.
   /// - Returns: the sum over the samples of weight × loss.
   func run(
     _ run: Run, in workspace: UnsafeMutableRawPointer, at values: UnsafePointer<Float>,
-    to gradient: UnsafeMutablePointer<Float>?, announce: Bool, fill: (UnsafeMutablePointer<Float>) -> Void
+    to gradient: UnsafeMutablePointer<Float>?, announce: Bool, samples: UnsafeMutableRawPointer? = nil,
+    fill: (UnsafeMutablePointer<Float>) -> Void
   ) throws -> Double {
     try bind(workspace, values, gradient)
-    fill(input.floats)
+    for memory in inputs { try memory.bind(samples ?? workspace) }
+    if samples == nil { fill(input.floats) }
     for (index, operation) in operations.enumerated() {
       if announce, let observer = run.step.observer, let range = ranges[index] {
         if !operation.announcesSlices { try observer.parametersNeeded(range) }

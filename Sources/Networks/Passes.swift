@@ -26,6 +26,7 @@ final class Passes: @unchecked Sendable {  // all that changes is behind the loc
   }
   private var passes: [Key: Pass] = [:]
   private var workspace = Workspace(byteCount: 0)
+  let prefetcher = Prefetcher()
   /// The gradient of one micro-batch, where there are several.
   private var scratch: [Float] = []
 
@@ -56,8 +57,7 @@ final class Passes: @unchecked Sendable {  // all that changes is behind the loc
     lock.lock()
     defer { lock.unlock() }
     guard let values = parameters.baseAddress, let target = gradient.baseAddress else { return 0 }
-    // A part of samples without any still takes part in what ranks exchange: every rank has as many of those.
-    let parts = max(1, exchanges ? step.microBatches : min(step.microBatches, batch.count))
+    let parts = parts(of: batch, step)
     if batch.count < parts {
       gradient.update(repeating: 0)
     } else {
@@ -77,13 +77,17 @@ final class Passes: @unchecked Sendable {  // all that changes is behind the loc
       let pass = try pass(
         Key(batch: rows.count, isTraining: true, isSliced: parts == 1 && step.observer?.followsParts == true))
       let run = Run(step: step, batch: batch[rows], first: rows.lowerBound)
+      let next = step.next.map { next in
+        let (batch, part, parts) = part + 1 < parts ? (batch, part + 1, parts) : (next, 0, self.parts(of: next, step))
+        return InputSamples(batch[Part(part, of: parts).range(of: batch.count)], of: step, augmentation)
+      }
       if part == 0 {
-        sum += try execute(pass, run, values, target, announce: parts == 1)
+        sum += try execute(pass, run, values, target, announce: parts == 1, next: next)
       } else {
         // Micro-batches but the first are added.
         if scratch.count != gradient.count { scratch = Array(repeating: 0, count: gradient.count) }
         sum += try scratch.withUnsafeMutableBufferPointer { scratch in
-          let loss = try execute(pass, run, values, scratch.baseAddress!, announce: false)
+          let loss = try execute(pass, run, values, scratch.baseAddress!, announce: false, next: next)
           rt_axpy_f32(Int64(gradient.count), 1, scratch.baseAddress!, target)
           return loss
         }
@@ -94,6 +98,12 @@ final class Passes: @unchecked Sendable {  // all that changes is behind the loc
       for case let range? in ranges.reversed() { try step.observer?.gradientComplete(range) }
     }
     return sum
+  }
+
+  /// In how many parts a batch is gone through. A part without any samples still takes part in what ranks exchange: every
+  /// rank has as many of those.
+  private func parts(of batch: Batch<Float>, _ step: TrainingStep<Float>) -> Int {
+    max(1, exchanges ? step.microBatches : min(step.microBatches, batch.count))
   }
 
   /// A pass over no samples: the other ranks exchange layer by layer, so this one does, too.
@@ -136,23 +146,18 @@ final class Passes: @unchecked Sendable {  // all that changes is behind the loc
     }
   }
 
+  /// - Parameter next: what the next call will be about, prepared meanwhile.
   private func execute(
-    _ pass: Pass, _ run: Run, _ values: UnsafePointer<Float>, _ gradient: UnsafeMutablePointer<Float>?, announce: Bool
+    _ pass: Pass, _ run: Run, _ values: UnsafePointer<Float>, _ gradient: UnsafeMutablePointer<Float>?, announce: Bool,
+    next: InputSamples? = nil
   ) throws -> Double {
     if workspace.byteCount < pass.byteCount { workspace = Workspace(byteCount: pass.byteCount) }
-    return try pass.run(run, in: workspace.start, at: values, to: gradient, announce: announce) { input in
-      let count = run.batch.featureCount
-      let augmentation = gradient == nil ? nil : augmentation
-      for row in 0..<run.batch.count {
-        let (source, target) = (run.batch.row(row).baseAddress!, input + row * count)
-        if let augmentation {
-          let change = augmentation.change(
-            seed: run.step.seed, epoch: run.step.epoch, sample: run.step.firstRow + run.batch.number(row))
-          augmentation.copy(source, to: target, change)
-        } else {
-          target.update(from: source, count: count)
-        }
-      }
+    let samples = InputSamples(run.batch, of: run.step, gradient == nil ? nil : augmentation)
+    let place = prefetcher.take(samples)
+    if let next { prefetcher.start(next) }
+    defer { prefetcher.wait() }
+    return try pass.run(run, in: workspace.start, at: values, to: gradient, announce: announce, samples: place) {
+      prefetcher.fill(samples, $0)
     }
   }
 

@@ -29,7 +29,7 @@ public struct Sequential: Model {
 
   private let definitions: [any LayerDefinition]
   private let arrays: [ParameterArray]
-  private let passes: Passes
+  let passes: Passes
 
   /// - Parameters:
   ///   - input: the shape of one sample.

@@ -34,6 +34,9 @@ struct JSONObject {
   mutating func add(_ name: String, _ values: [Int]) {
     addRaw(name, "[\(values.map { "\($0)" }.joined(separator: ","))]")
   }
+  mutating func add(_ name: String, _ values: [JSONObject]) {
+    addRaw(name, "[\(values.map(\.line).joined(separator: ","))]")
+  }
   /// JSON knows no infinity: anything that is no number is null.
   mutating func add(_ name: String, _ value: Double?) {
     addRaw(name, value.flatMap { $0.isFinite ? "\($0)" : nil })

@@ -190,6 +190,12 @@ struct Train: ParsableCommand {
   @Flag(name: .customLong("no-shuffle"), help: "Takes the rows in the order of the data.")
   var noShuffle = false
 
+  @Flag(
+    help: """
+      Gives ranks shares of each batch by how fast they turn out to compute, so that nobody waits for slow ones; what       is in a batch stays the same.
+      """)
+  var balance = false
+
   @Option(help: "The type of number to train in.")
   var precision: Precision = .f32
 
@@ -328,6 +334,10 @@ struct Train: ParsableCommand {
       syncEvery == 1 || !exchange.reproducible,
       "--sync-every and --reproducible exclude each other: local SGD depends "
         + "on the number of ranks")
+    for (isGiven, flag) in [
+      (trainer == .gd, "trainer gd"), (syncEvery > 1, "sync-every"), (noShuffle, "no-shuffle"),
+      (data.mapRows, "map-rows"),
+    ] { try require(!balance || !isGiven, "--balance and --\(flag) exclude each other") }
     try require(ema == nil || !average, "--ema and --average exclude each other")
     try require(
       accumulate == 1 || modelKind.isNetwork, "--accumulate is for networks: no other model needs memory for a batch")
@@ -342,7 +352,6 @@ struct Train: ParsableCommand {
       for (isGiven, flag) in [
         (batch != nil, "batch"), (syncEvery > 1, "sync-every"), (earlyStopping != nil, "early-stopping"),
         (average, "average"), (noShuffle, "no-shuffle"), (clip != nil, "clip"), (ema != nil, "ema"),
-        (checkpoints.checkpoint != nil, "checkpoint"),
       ] {
         try require(!isGiven, "--\(flag) has no meaning with --trainer gd, which takes all rows in each step")
       }

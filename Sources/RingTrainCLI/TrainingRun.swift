@@ -264,13 +264,22 @@ struct TrainingRun<Scalar: TrainingScalar & MPIElement> {
       var trainer = try FullBatchTrainer(
         model, optimizer: optimizer, over: world, exchange: exchange(), initial: initial)
       let start = clock.now
-      let report = try trainer.run(on: rows.train, maximumSteps: epochs, stopping: stoppingRule()) { step, loss in
-        let seconds = (clock.now - start).seconds
-        display.show(
-          "step", step, loss: loss, validation: nil,
-          samplesPerSecond: seconds > 0 ? Double(step * rows.train.globalCount) / seconds : 0)
-      }
-      return Fitted(parameters: trainer.parameters, epochs: trainer.steps, totals: TrainingTotals([report]))
+      var (taken, reports, failure) = (0, [] as [TrainingReport], nil as CheckpointError?)
+      do {
+        reports.append(
+          try trainer.run(
+            on: rows.train, maximumSteps: epochs, stopping: stoppingRule(),
+            checkpoints: options.checkpoints.policy(logger: logger, over: world)
+          ) { step, loss in
+            taken += 1
+            let seconds = (clock.now - start).seconds
+            display.show(
+              "step", step, loss: loss, validation: nil,
+              samplesPerSecond: seconds > 0 ? Double(taken * rows.train.globalCount) / seconds : 0)
+          })
+      } catch let error as CheckpointError { failure = error }
+      return Fitted(
+        parameters: trainer.parameters, epochs: trainer.steps, totals: TrainingTotals(reports), failure: failure)
     case .sgd:
       var trainer = try StochasticTrainer(
         model, optimizer: optimizer, batchSize: batch, over: world, seed: options.seed, shuffle: !options.noShuffle,
@@ -283,7 +292,8 @@ struct TrainingRun<Scalar: TrainingScalar & MPIElement> {
       do {
         try trainer.fit(
           on: rows.train, epochs: epochs, stopping: stoppingRule(), validation: rows.validation,
-          checkpoints: options.checkpoints.policy(logger: logger, over: world), memory: memory
+          checkpoints: options.checkpoints.policy(logger: logger, over: world), memory: memory,
+          balanced: options.balance
         ) { report, evaluation in
           reports.append(report)
           display.show(
@@ -314,6 +324,7 @@ struct TrainingRun<Scalar: TrainingScalar & MPIElement> {
     let hosts = try world.hostCount()
     guard world.isRoot else { return }
     let totals = fitted.totals
+    let stragglers = totals.ranks.stragglers(in: totals.seconds)
     let hash = String(parametersHash(fitted.parameters), radix: 16)
     if options.output.json {
       var json = JSONObject()
@@ -342,6 +353,8 @@ struct TrainingRun<Scalar: TrainingScalar & MPIElement> {
       json.add("communication_seconds", totals.communication)
       json.add("waiting_seconds", totals.waiting)
       json.add("hidden_seconds", totals.hidden)
+      json.add("samples_by_rank", totals.ranks.map(\.samples))
+      json.add("stragglers", stragglers.map(\.json))
       json.add("peak_memory_bytes", totals.peakMemory)
       json.add("weights_hash", String(repeating: "0", count: 16 - hash.count) + hash)
       print(json.line)
@@ -355,6 +368,13 @@ struct TrainingRun<Scalar: TrainingScalar & MPIElement> {
         "compute \(totals.compute.duration), communication \(totals.communication.duration), "
           + "waiting \(totals.waiting.duration) (median over \(world.size) rank\(world.size == 1 ? "" : "s") on "
           + "\(hosts) host\(hosts == 1 ? "" : "s"))")
+      for straggler in stragglers.prefix(8) {
+        print(straggler.text + (options.balance ? "" : "; --balance gives it less to do"))
+      }
+      if options.balance {
+        let shares = totals.ranks.map { Double($0.samples) / Double(max(1, totals.samples)) * 100 }
+        print("shares of the ranks: \(shares.map { "\($0.formatted(1)) %" }.joined(separator: ", "))")
+      }
       if totals.hidden > 0 { print("computing hid \(totals.hidden.duration) of communication besides") }
       print("peak memory of a rank \((totals.peakMemory >> 20).grouped) MiB")
       if let path = options.save { print("saved to \(path)") }
@@ -374,6 +394,7 @@ struct TrainingTotals {
   var hidden = 0.0
   /// In bytes.
   var peakMemory = 0
+  var ranks: [RankReport] = []
 
   init(_ reports: [TrainingReport]) {
     for report in reports {
@@ -385,10 +406,27 @@ struct TrainingTotals {
       waiting += report.waiting.median
       hidden += report.hidden.median
       peakMemory = max(peakMemory, report.peakMemory)
+      ranks = ranks.isEmpty ? report.ranks : zip(ranks, report.ranks).map { $0 + $1 }
     }
   }
 
   var samplesPerSecond: Double { seconds > 0 ? Double(samples) / seconds : 0 }
+}
+
+extension Straggler {
+  var text: String {
+    "rank \(rank) on \(host) computed \(slowdown.formatted(1)) times as long as the others, who waited for it "
+      + "\((lag * 100).formatted(0)) % of the time"
+  }
+
+  var json: JSONObject {
+    var json = JSONObject()
+    json.add("rank", rank)
+    json.add("host", host)
+    json.add("slowdown", slowdown)
+    json.add("lag", lag)
+    return json
+  }
 }
 
 extension Evaluation {

@@ -20,7 +20,7 @@ import Testing
 
   @Test(arguments: Algorithm.allCases, sizes)
   func everyRankGetsTheSumsInAnyOrderOfEvents(algorithm: Algorithm, size: Int) throws {
-    for count in Set([0, 1, 2, size - 1, size, size + 1, 100, 1001]) {
+    for count in Set([0, 1, 2, size - 1, size, size + 1, 41, 1001]) {
       // 1,001 messages of one element would only take long.
       for segment in count > 100 ? [100, 1000] : [1, 3, 1000] {
         let schedules = algorithm.schedules(size: size, count: count, segment: segment)

@@ -21,7 +21,8 @@ struct ModelTests {
         }
         #expect(value == plain)
 
-        for index in parameters.indices {
+        // Of many parameters some, which lie in all places of a row and in all classes.
+        for index in stride(from: 0, to: parameters.count, by: parameters.count > 100 ? 7 : 1) {
           let step = M.Scalar(M.Scalar.self == Float.self ? 1.0 / 64 : 1.0 / 65536)
           func loss(_ moved: M.Scalar) -> Double {
             var parameters = parameters

@@ -66,6 +66,15 @@ struct Hosts {
       environment: ["MULTIHOST": folder.path, "multihost": Self.script.path, "RINGTRAIN_TIMEOUT": "10"])
   }
 
+  /// Runs `ringtrain doctor` on the first host.
+  ///
+  /// - Parameter slots: how many ranks each host takes.
+  func doctor(slots: [Int]) async throws -> Launcher.Outcome {
+    try await run(
+      ["launch", Launcher.path(of: "ringtrain"), "doctor", "--json", "--timeout", "20", "--hostfile", hostfile(slots)],
+      deadline: .seconds(60))
+  }
+
   private func hostfile(_ slots: [Int]) throws -> String {
     let hostfile = folder.appending(path: "layout").path
     try slots.enumerated().map { "node\($0 + 1) slots=\($1)\n" }.joined()

@@ -97,12 +97,14 @@ struct MultiHostTests {
     #expect(findings.count == (name == "cut" ? 2 : 3), "\(outcome)")
   }
 
-  /// Between hosts all calls are compared when that is asked for; where no memory is shared at all, too.
-  @Test(arguments: [([1, 1], ["mismatch", "native-mismatch"]), ([2, 2], ["native-mismatch"])])
-  func checksCallsBetweenHosts(slots: [Int], groups: [String]) async throws {
+  /// A sample of `Tests/mismatches.sh`: between hosts all calls are compared when that is asked for, some always.
+  @Test(arguments: [([1, 1], true), ([2, 1], true), ([2, 2], true), ([2, 1], false)])
+  func mismatchesAreFoundByAll(slots: [Int], isChecked: Bool) async throws {
     let outcome = try await hosts.mpirun(
-      slots: slots, "multirank-suite", groups, options: ["-x", "RINGTRAIN_CHECK=1", "-x", "RINGTRAIN_TIMEOUT=20"])
-    for failure in outcome.failedCases { Issue.record("\(slots): \(failure)") }
+      slots: slots, "multirank-suite", ["matrix"] + (isChecked ? ["200", "1"] : ["5", "1", "afar"]),
+      options: ["-x", "RINGTRAIN_CHECK=\(isChecked ? 1 : 0)", "-x", "RINGTRAIN_TIMEOUT=20"], deadline: .seconds(60))
+    #expect(outcome.exitCode == 0 && outcome.strays == 0 && !outcome.timedOut, "\(outcome)")
+    #expect(outcome.standardOutput.contains(" detected, 0 wrong numbers, "), "\(outcome)")
   }
 
   /// The link of the second host is cut amid a training: that goes on, on the first one alone.
@@ -136,6 +138,77 @@ struct MultiHostTests {
       #expect(json["ranks"] as? Int == 3 && json["hosts"] as? Int == 2, "\(outcome)")
       #expect(json["epochs"] as? Int == 400 && json["test_metric"] as? Double ?? 0 > 0.93, "\(outcome)")
       #expect(outcome.starts == ["node1:1", "node1:1,node2:2"], "\(outcome)")
+    }
+  }
+
+  // MARK: ringtrain doctor
+
+  @Test func doctorFindsTheHostsWell() async throws {
+    let report = try DoctorReport(await hosts.doctor(slots: [2, 1, 1]))
+    #expect(report.exitCode == 0 && report.ranks == 4 && report.hosts == ["node1", "node2", "node3"], "\(report)")
+    #expect(report.texts(of: "failure").isEmpty, "\(report)")
+    for check in ["launcher", "hosts", "ranks", "versions", "processors", "interfaces", "links", "clocks"] {
+      #expect(!report.texts(of: "ok", check).isEmpty, "\(check) isn't well in \(report)")
+    }
+    // Every pair, by the interface that joins them.
+    let pairs = report.links.map { "\($0["from"] ?? "") \($0["to"] ?? "") \($0["interface"] ?? "")" }.sorted()
+    #expect(pairs == ["node1 node2 eth0", "node1 node3 eth0", "node2 node3 eth0"], "\(report)")
+    for link in report.links {
+      #expect(link["bandwidth_MBps"] as? Double ?? 0 > 0 && link["latency_us"] as? Double ?? 0 > 0, "\(link)")
+      // It is one machine's clock.
+      let (offset, error) = (link["clock_offset_s"] as? Double ?? .nan, link["clock_error_s"] as? Double ?? .nan)
+      #expect(abs(offset) <= error + 1e-3 && error > 0 && error < 0.1, "\(link)")
+    }
+    let clocks = report.texts(of: "ok", "clocks").joined()
+    #expect(clocks.contains("node1") && clocks.contains("node2") && clocks.contains("node3"), "\(clocks)")
+  }
+
+  @Test func doctorNamesASlowLink() async throws {
+    _ = try await hosts.run(["link", "3", "100mbit"])
+    let report = try DoctorReport(await hosts.doctor(slots: [1, 1, 1]))
+    _ = try await hosts.run(["link", "3", "any"])
+    #expect(report.exitCode == 0 && report.texts(of: "failure").isEmpty, "\(report)")
+    let complaints = report.texts(of: "warning", "links")
+    #expect(complaints.count == 1 && complaints[0].contains("the link of node3 is slow"), "\(report)")
+  }
+
+  @Test func doctorNamesALostHost() async throws {
+    _ = try await hosts.run(["link", "2", "down"])
+    let report = try DoctorReport(await hosts.doctor(slots: [1, 1, 1]))
+    _ = try await hosts.run(["link", "2", "up"])
+    #expect(report.exitCode == 78 && report.seconds < 25, "\(report)")
+    let complaints = report.texts(of: "failure")
+    #expect(complaints.count == 1 && complaints[0].hasPrefix("node2 "), "\(report)")
+    // The others are looked at all the same.
+    #expect(report.ranks == 2 && report.hosts == ["node1", "node3"] && report.links.count == 1, "\(report)")
+  }
+
+  /// What `ringtrain doctor --json` has said.
+  private struct DoctorReport: CustomStringConvertible {
+    let exitCode: Int32
+    let seconds: Double
+    let ranks: Int?
+    let hosts: [String]
+    let links: [[String: any Sendable]]
+    private let findings: [[String: any Sendable]]
+    let description: String
+
+    init(_ outcome: Launcher.Outcome) throws {
+      try #require(!outcome.timedOut && outcome.strays == 0, "\(outcome)")
+      let line = try #require(outcome.standardOutput.split(whereSeparator: \.isNewline).last, "\(outcome)")
+      let json = try #require(
+        try JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: any Sendable], "\(outcome)")
+      (exitCode, seconds, description) = (outcome.exitCode, outcome.seconds, "\(outcome)")
+      ranks = json["ranks"] as? Int
+      hosts = json["hosts"] as? [String] ?? []
+      links = json["links"] as? [[String: any Sendable]] ?? []
+      findings = json["checks"] as? [[String: any Sendable]] ?? []
+    }
+
+    /// What the findings of a state say, of one check or of all.
+    func texts(of state: String, _ check: String? = nil) -> [String] {
+      findings.filter { $0["state"] as? String == state && (check == nil || $0["check"] as? String == check) }
+        .map { $0["text"] as? String ?? "" }
     }
   }
 

@@ -124,8 +124,9 @@ private func sweep<T: MPIElement & Numeric & Comparable>(
       default: max(first, second)
       }
     }
-    let mine = (0..<count).map { value(world.rank, $0) }
-    let expected = (0..<count).map { index in
+    let period = operation == .product ? 3 : 101
+    let mine = periodic(count, every: period) { value(world.rank, $0) }
+    let expected = periodic(count, every: period) { index in
       (1..<world.size).reduce(value(0, index)) { combined($0, value($1, index)) }
     }
     for algorithm in algorithms {

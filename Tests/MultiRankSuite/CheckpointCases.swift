@@ -4,6 +4,7 @@ import Foundation
 import Kernels
 import Learning
 import MPI
+import Networks
 
 let checkpointCases: [Case] = [
   // MARK: Stopped and resumed is never stopped
@@ -93,6 +94,90 @@ let checkpointCases: [Case] = [
           "one rank's checkpoint, all ranks")
       }
     }
+  },
+
+  Case("checkpoint", "reproducible runs resume at another number of ranks, the same to the last bit") { world in
+    let setting = Setting(blocks: try SampleBlocks(16))
+    let optimizer = try Adam<Double>(learningRate: 0.05)
+    let whole = try train(setting, optimizer, world)
+    try withFolder(world) { folder in
+      _ = try? train(setting, optimizer, world, CheckpointPolicy(folder: folder), stop: 13)
+      let policy = { (name: String, from: String) in
+        CheckpointPolicy(folder: folder + name, resume: .path(folder + from))
+      }
+      expectSame(try alone(world) { try train(setting, optimizer, $0, policy("/one", "")) }, whole, "one rank goes on")
+      _ = try alone(world) { one in
+        (try? train(setting, optimizer, one, CheckpointPolicy(folder: folder + "/first"), stop: 13)) ?? []
+      }
+      expectSame(try train(setting, optimizer, world, policy("/all", "/first")), whole, "all ranks go on")
+    }
+  },
+  Case("checkpoint", "what compressions remember is kept") { world in
+    let compressions: [any GradientCompression<Double>] = try [
+      TopKCompression(fraction: 0.3), PowerSGDCompression(rank: 1), HalfCompression(.float16),
+    ]
+    for compression in compressions {
+      try stopAnywhere(compression.name, Setting(compression: compression), SGD(learningRate: 0.01), world)
+    }
+    // A matrix that factors make smaller.
+    let network = try Sequential(input: [64]) {
+      Dense(16); ReLU(); Dense(10)
+    }
+    let images: Dataset<Float> = try Digits.train(of: Float.self).rows(0..<200)
+    func learn(_ ranks: Communicator, _ checkpoints: CheckpointPolicy? = nil, stop: Int? = nil) throws -> [Float] {
+      let shard = try Shard(images.rows(Part(ranks.rank, of: ranks.size).range(of: 200)), over: ranks)
+      var trainer = try StochasticTrainer(
+        Stopping(network, after: stop, ranks), optimizer: SGD(learningRate: 0.05), batchSize: 20, over: ranks,
+        exchange: GradientExchange(compression: PowerSGDCompression<Float>(rank: 2)))
+      try trainer.fit(on: shard, epochs: 2, checkpoints: checkpoints)
+      return trainer.parameters
+    }
+    let whole = try learn(world)
+    try withFolder(world) { folder in
+      _ = try? learn(world, CheckpointPolicy(folder: folder), stop: 9)
+      expectSame(try learn(world, CheckpointPolicy(folder: folder, resume: .automatic)), whole, "PowerSGD of a network")
+      guard world.size > 1 else { return }
+      // Fewer ranks go on with all that was to be sent, or say that they don't.
+      let heard = Heard()
+      let fewer = try world.subset(Array(0..<(world.size - 1)))
+      if let fewer {
+        let policy = CheckpointPolicy(folder: folder + "/fewer", resume: .path(folder), onWarning: heard.add)
+        expect(try learn(fewer, policy).allSatisfy(\.isFinite), "diverged")
+        expect(heard.text.contains(fewer.size == 1 ? "dropped" : "rank 0's now"), heard.text)
+      }
+      try fewer?.free()
+      let error = expectError(RankError.self, "another compression") {
+        _ = try train(
+          Setting(compression: TopKCompression<Double>(fraction: 0.5)), SGD<Double>(learningRate: 0.01), world,
+          CheckpointPolicy(folder: folder, resume: .automatic))
+      }
+      expect(error?.message.contains("compression: power-sgd:2 there, top-k:0.5 here") == true, "\(error as Any)")
+    }
+  },
+  Case("checkpoint", "what was to be sent is all there at another number of ranks") { world in
+    let whole: [[Double]] = (0..<3).map { rank in (0..<5).map { Double(10 * rank + $0) } }
+    try withFolder(world) { folder in
+      var checkpoint = Checkpoint(step: 1, epoch: 0, batch: 0, run: [])
+      checkpoint.add("errors", whole.flatMap { $0 })
+      let shared = try SharedCheckpoint(world.isRoot ? checkpoint : nil, over: world)!
+      let part: [Double] = try shared.part("errors", count: 5, ranks: 3)
+      let sum = (0..<5).map { place in whole.reduce(0) { $0 + $1[place] } }
+      expectSame(part, world.size == 3 ? whole[world.rank] : world.isRoot ? sum : [0, 0, 0, 0, 0], "errors")
+      for (count, ranks) in [(4, 3), (5, 4), (.max, 3)] {
+        expectError(RankError.self, "\(count) of \(ranks) ranks") {
+          let _: [Double] = try shared.part("errors", count: count, ranks: ranks)
+        }
+      }
+    }
+  },
+  Case("checkpoint", "descent on all rows, stopped after any step and resumed, the same to the last bit") { world in
+    for (name, optimizer, exchange) in try [
+      ("momentum", SGD<Double>(learningRate: 0.05, momentum: 0.5) as any Optimizer<Double>, GradientExchange()),
+      ("adaptive", SGD(learningRate: 0.2, schedule: .adaptive), GradientExchange()),
+      ("in parts", Adam(learningRate: 0.1), GradientExchange(shardsOptimizer: true)),
+      ("in blocks", Adam(learningRate: 0.1), GradientExchange(blocks: SampleBlocks(8))),
+      ("compressed", SGD(learningRate: 0.05), GradientExchange(compression: TopKCompression<Double>(fraction: 0.3))),
+    ] { try stopDescent(name, optimizer, exchange, world) }
   },
 
   // MARK: Files
@@ -265,6 +350,8 @@ private struct Setting {
   var movingAverage: ExponentialMovingAverage<Double>?
   var clipNorm: Double?
   var sharded = false
+  var blocks: SampleBlocks?
+  var compression: (any GradientCompression<Double>)?
 }
 
 /// - Parameter stop: after how many steps a rank gets SIGTERM, in the next one. The one that follows is the last.
@@ -276,9 +363,41 @@ private func train<O: Optimizer>(
     model, optimizer: optimizer, batchSize: 30, over: ranks, seed: 11, shuffle: setting.shuffle,
     syncEvery: setting.syncEvery, averagingFrom: setting.averagingFrom,
     movingAverage: setting.movingAverage as? ExponentialMovingAverage<O.Scalar>, clipNorm: setting.clipNorm,
-    exchange: GradientExchange(shardsOptimizer: setting.sharded))
-  try trainer.fit(on: setting.problem.shard(ranks), epochs: 4, checkpoints: checkpoints)
+    exchange: GradientExchange(
+      shardsOptimizer: setting.sharded, compression: setting.compression, blocks: setting.blocks))
+  let shard: Shard<O.Scalar> = try setting.problem.shard(ranks)
+  try trainer.fit(
+    on: setting.blocks.map { try shard.dealt(in: $0) } ?? shard, epochs: 4, checkpoints: checkpoints)
   return trainer.parameters
+}
+
+/// Takes 60 steps on all rows, or fewer where that doesn't pay; stopped after some, and going on from there.
+private func stopDescent(
+  _ what: String, _ optimizer: some Optimizer<Double>, _ exchange: GradientExchange, _ world: Communicator
+) throws {
+  func descend(_ checkpoints: CheckpointPolicy? = nil, stop: Int? = nil) throws -> [Double] {
+    var shard = try Problem().shard(world, of: Double.self)
+    if let blocks = exchange.blocks { shard = try shard.dealt(in: blocks) }
+    var trainer = try FullBatchTrainer(
+      Stopping(LinearRegression<Double>(featureCount: 6), after: stop, world), optimizer: optimizer, over: world,
+      exchange: exchange)
+    let report = try trainer.run(
+      on: shard, maximumSteps: 60, stopping: StoppingRule(tolerance: 1e-4, patience: 5), checkpoints: checkpoints)
+    return trainer.parameters + [report.loss, Double(trainer.steps)]
+  }
+  let whole = try descend()
+  for stop in [0, 4, 9] {
+    try withFolder(world) { folder in
+      let error = expectError(TrainingStopped.self, "\(what), stopped after \(stop)") {
+        _ = try descend(CheckpointPolicy(folder: folder), stop: stop)
+      }
+      expectEqual(error?.step ?? 0, stop + 2, "\(what), stopped after step:")
+      expectSame(try descend(CheckpointPolicy(folder: folder, resume: .automatic)), whole, "\(what), from \(stop)")
+      // From the last step on there is nothing left to do.
+      _ = try descend(CheckpointPolicy(folder: folder, every: .steps(1), resume: .automatic))
+      expectSame(try descend(CheckpointPolicy(folder: folder, resume: .automatic)), whole, "\(what), from the end")
+    }
+  }
 }
 
 /// Stops a training after some steps, the same one twice for some, and compares what comes out in the end.
@@ -329,6 +448,13 @@ private struct Stopping<Base: Model>: Model {
   var penalizedParameterCount: Int { base.penalizedParameterCount }
   var tensors: [TensorLayout] { base.tensors }
   var metric: Metric { base.metric }
+  var statisticCount: Int { base.statisticCount }
+  var layoutHash: UInt64 { base.layoutHash }
+  var gradientParts: [Range<Int>] { base.gradientParts }
+  var tensorCounts: [Int] { base.tensorCounts }
+  func initialize(_ parameters: UnsafeMutableBufferPointer<Base.Scalar>) throws { try base.initialize(parameters) }
+  func exported(_ parameters: [Base.Scalar]) throws -> [Base.Scalar] { try base.exported(parameters) }
+  func imported(_ values: [Base.Scalar]) throws -> [Base.Scalar] { try base.imported(values) }
 
   func addGradient(
     of batch: Batch<Base.Scalar>, at parameters: UnsafeBufferPointer<Base.Scalar>,
@@ -370,7 +496,7 @@ private final class LockedText: @unchecked Sendable {
 }
 
 /// A folder that all ranks know and the root makes and removes.
-private func withFolder(_ world: Communicator, _ body: (String) throws -> Void) throws {
+func withFolder(_ world: Communicator, _ body: (String) throws -> Void) throws {
   var name = Array((NSTemporaryDirectory() + "/checkpoints-\(UUID().uuidString.prefix(8))").utf8)
   try world.broadcast(&name, from: 0)
   let folder = String(decoding: name, as: UTF8.self)

@@ -26,6 +26,20 @@ let networkCases: [Case] = [
       expect(parameters.allSatisfy { $0.isFinite }, "batches of \(batch)")
     }
   },
+  Case("networks", "samples prepared meanwhile change nothing") { world in
+    for (batch, microBatches) in [(24, 1), (50, 3), (3, 1)] {
+      let parameters = try [true, false].map { prefetches in
+        try fit(
+          world, batch: batch, microBatches: microBatches, input: [1, 12, 12], prefetches: prefetches,
+          augmentation: Augmentation(image: [12, 12], shift: 2, flip: true)
+        ) {
+          Convolution(5, kernel: 3); BatchNorm(); ReLU(); Flatten()
+          Dense(3)
+        }
+      }
+      expectSame(parameters[0], parameters[1], "batches of \(batch) in \(microBatches)")
+    }
+  },
   Case("networks", "recurrent layers train alike at any number of ranks and of micro-batches") { world in
     for microBatches in [1, 2] {
       try expectSameAtAnyNumberOfRanks(world, within: 1e-3, "\(microBatches) micro-batches") { ranks in
@@ -41,7 +55,7 @@ let networkCases: [Case] = [
 /// - Returns: the parameters, statistics included.
 private func fit(
   _ ranks: Communicator, batch: Int, microBatches: Int = 1, overlap: GradientExchange.Overlap = .automatic,
-  input: [Int], @LayerBuilder _ layers: () -> [any Layer]
+  input: [Int], prefetches: Bool? = nil, augmentation: Augmentation? = nil, @LayerBuilder _ layers: () -> [any Layer]
 ) throws -> [Float] {
   let count = input.reduce(1, *)
   let rows = Part(ranks.rank, of: ranks.size).range(of: 60)
@@ -54,8 +68,9 @@ private func fit(
   }
   let shard = try Shard(Dataset(featureCount: count, features: features, targets: targets), over: ranks)
   var trainer = try StochasticTrainer(
-    Sequential(input: input, of: layers()), optimizer: SGD(learningRate: 0.05), batchSize: batch, over: ranks,
-    microBatches: microBatches, exchange: GradientExchange(overlap: overlap, bucketBytes: 256))
+    Sequential(input: input, augmentation: augmentation, of: layers()), optimizer: SGD(learningRate: 0.05),
+    batchSize: batch, over: ranks, microBatches: microBatches,
+    exchange: GradientExchange(overlap: overlap, bucketBytes: 256), prefetches: prefetches)
   for _ in 0..<3 { _ = try trainer.runEpoch(on: shard) }
   return trainer.parameters
 }

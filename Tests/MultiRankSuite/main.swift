@@ -5,6 +5,7 @@
 //   mpirun -np 3 multirank-suite end NAME [RANK]    see EndCases.swift
 //   mpirun -np 3 multirank-suite stuck NAME RANK [HOW]    see GuardCases.swift
 //   mpirun --with-ft ulfm -np 8 multirank-suite survivors    see SurvivorCases.swift
+//   mpirun -np 3 multirank-suite matrix all|COUNT [SEED [afar]]   see MismatchMatrix.swift
 //   mpirun -np 2 multirank-suite soak SMALL LARGE   see Soak.swift
 //   multirank-suite checkpoints FOLDER EPOCHS EVERY PAUSE   see CheckpointCampaign.swift
 
@@ -15,7 +16,7 @@ import Measurement
 let groups =
   pointToPointCases + collectiveCases + splitCases + errorCases + interferenceCases + allreduceCases + sharedCases
   + shardCases + trainerCases + checkpointCases + exchangeCases + compressionCases + networkCases + lossCurveCases
-  + parityCases + blockCases
+  + parityCases + blockCases + balanceCases
 
 let wanted = CommandLine.arguments.dropFirst()
 if wanted.first == "end" {
@@ -25,6 +26,13 @@ if wanted.first == "end" {
   try runStuck(arguments[0], culprit: Int(arguments[1])!, how: arguments.count > 2 ? arguments[2] : "allreduce")
 } else if wanted.first == "survivors" {
   try runSurvivors()
+} else if wanted.first == "matrix" {
+  let arguments = Array(wanted.dropFirst())
+  try withMPI { world in
+    let matrix = try MismatchMatrix(over: world, isAfar: arguments.dropFirst(2).first == "afar")
+    let isWell = try matrix.run(Int(arguments[0]), seed: arguments.count > 1 ? UInt64(arguments[1])! : 0)
+    if !isWell { throw SuiteFailed() }
+  }
 } else if wanted.first == "soak" {
   let numbers = wanted.dropFirst().map { Int($0)! }
   try withMPI { world in try soak(world, small: numbers[0], large: numbers[1]) }
@@ -35,12 +43,7 @@ if wanted.first == "end" {
   }
 } else {
   try withMPI { world in
-    // Between hosts calls are compared only if that is asked for.
-    let isChecked = try world.hostCount() == 1 || getenv("RINGTRAIN_CHECK") != nil
-    for suite in groups + (isChecked ? mismatchCases : []) where wanted.isEmpty || wanted.contains(suite.group) {
-      try suite.run(over: world)
-    }
-    for suite in nativeMismatchCases where wanted.contains(suite.group) { try suite.run(over: world) }
+    for suite in groups where wanted.isEmpty || wanted.contains(suite.group) { try suite.run(over: world) }
     if world.isRoot { print("multirank-suite: \(Recorder.passed) passed, \(Recorder.failed) failed") }
     if Recorder.failed > 0 { throw SuiteFailed() }
   }

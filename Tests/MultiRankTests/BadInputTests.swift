@@ -2,7 +2,7 @@ import Foundation
 import TestSupport
 import Testing
 
-extension MultiRankTests {
+extension CommandTests {
   /// What goes wrong with input ends the job with one clear message, on every rank.
   @Suite struct BadInputTests {
     static let goodRows = "a,b,y\n1,2,0\n3,4,1\n5,6,1\n7,8,0\n9,1,1\n2,2,0\n"

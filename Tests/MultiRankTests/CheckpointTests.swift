@@ -43,24 +43,37 @@ extension MultiRankTests {
       }
     }
 
+    /// Full-batch descent goes on as well.
+    @Test func descentGoesOn() async throws {
+      try await withTemporaryFolder { folder in
+        let training = ["train", "--trainer", "gd", "--epochs", "60", "--momentum", "0.9", "--json"]
+        let whole = try await ringtrain(ranks: 2, training).json()
+        let checkpoints = ["--checkpoint", folder.path + "/checkpoints", "--checkpoint-every", "25"]
+        #expect(try await ringtrain(ranks: 2, training + checkpoints).json()["steps"] as? Int == 60)
+        let resumed = try await ringtrain(ranks: 2, training + checkpoints + ["--resume", "auto"]).json()
+        #expect(resumed["steps"] as? Int == 10, "\(resumed)")
+        #expect(resumed["weights_hash"] as? String == whole["weights_hash"] as? String)
+      }
+    }
+
     @Test(arguments: [
       (["--checkpoint", "x", "--checkpoint-every", "0"], "--checkpoint-every is 0"),
       (["--checkpoint", "x", "--checkpoint-every", "0s"], "--checkpoint-every is 0.0s"),
       (["--checkpoint", "x", "--keep", "0"], "--keep is 0"), (["--resume", "auto"], "--checkpoint"),
       (["--checkpoint", "/dev/null/x"], "/dev/null/x"),
-      (["--checkpoint", "x", "--trainer", "gd"], "--checkpoint has no meaning"),
     ]) func badSettings(arguments: [String], words: String) async throws {
       try await ringtrain(ranks: 2, ["train"] + arguments).expectFailure([words])
     }
 
     /// Room for some checkpoints, but not for as many as are to stay.
     @Test(
-      .enabled("needs the right to mount a small file system") { await BadInputTests.canMount() }, arguments: [1, 3])
+      .enabled("needs the right to mount a small file system") { await CommandTests.BadInputTests.canMount() },
+      arguments: [1, 3])
     func aFullDiskCostsNoTraining(ranks: Int) async throws {
       try await withTemporaryFolder { folder in
         let (disk, weights) = (folder.path + "/disk", folder.path + "/weights.safetensors")
         try FileManager.default.createDirectory(atPath: disk, withIntermediateDirectories: false)
-        try await BadInputTests.mounted(on: disk) {
+        try await CommandTests.BadInputTests.mounted(on: disk) {
           let outcome = try await ringtrain(
             ranks: ranks,
             Self.training + ["--checkpoint", disk, "--checkpoint-every", "500", "--keep", "9", "--save", weights])

@@ -2,7 +2,7 @@ import Foundation
 import TestSupport
 import Testing
 
-extension MultiRankTests {
+extension CommandTests {
   @Suite struct DoctorTests {
     /// Alone it starts mpirun itself; under mpirun it looks at that job.
     @Test(arguments: [(1, false), (1, true), (2, true), (4, true)])

@@ -39,8 +39,8 @@ extension MultiRankTests {
         #expect(stopped.standardError.contains("stopped by SIGTERM after step"), "\(stopped)")
         #expect(stopped.starts.count == 1, "\(stopped)")
         let files = try FileManager.default.contentsOfDirectory(atPath: folder.path + "/run")
-        // Either comes after a hundredth step only by a rare chance.
-        #expect(files.count { !$0.hasSuffix("00.safetensors") } == 2, "\(files)")
+        // Either comes after a hundredth step only by a rare chance. Ranks that are told after different steps ask twice.
+        #expect(files.count { !$0.hasSuffix("00.safetensors") } >= 2, "\(files)")
 
         let resumed = try await launch(arguments)
         #expect(try resumed.json()["weights_hash"] as? String == whole["weights_hash"] as? String, "\(resumed)")

@@ -1,7 +1,7 @@
 import TestSupport
 import Testing
 
-/// Everything that starts mpirun: one job at a time.
+/// Programs under mpirun: one job at a time, beside one of ``CommandTests`` or of several hosts.
 @Suite(.serialized) struct MultiRankTests {
   @Suite struct Cases {
     /// The cases of `Tests/MultiRankSuite`; each that fails is reported with its rank, file and line.

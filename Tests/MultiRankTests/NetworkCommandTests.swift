@@ -2,7 +2,7 @@ import Foundation
 import TestSupport
 import Testing
 
-extension MultiRankTests {
+extension CommandTests {
   /// `ringtrain train --model` with networks.
   @Suite struct NetworkCommandTests {
     @Test(

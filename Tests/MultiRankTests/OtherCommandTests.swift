@@ -2,7 +2,7 @@ import Foundation
 import TestSupport
 import Testing
 
-extension MultiRankTests {
+extension CommandTests {
   @Suite struct OtherCommandTests {
     @Test(arguments: [1, 2, 3]) func benchmarksAllreduce(ranks: Int) async throws {
       let outcome = try await ringtrain(

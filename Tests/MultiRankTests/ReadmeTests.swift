@@ -2,7 +2,7 @@ import Foundation
 import TestSupport
 import Testing
 
-extension MultiRankTests {
+extension CommandTests {
   @Suite struct ReadmeTests {
     private static let repository = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../..")
 

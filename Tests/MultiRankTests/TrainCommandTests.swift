@@ -2,7 +2,7 @@ import Foundation
 import TestSupport
 import Testing
 
-extension MultiRankTests {
+extension CommandTests {
   @Suite struct TrainCommandTests {
     @Test(arguments: [1, 2, 3]) func learnsDigits(ranks: Int) async throws {
       let json = try await ringtrain(ranks: ranks, "train", "--json").json()

@@ -2,7 +2,7 @@ import Foundation
 import TestSupport
 import Testing
 
-extension MultiRankTests {
+extension CommandTests {
   /// Tuning tables, written and followed.
   @Suite struct TuningTests {
     @Test func aTableIsWrittenAndFollowed() async throws {

@@ -3,9 +3,9 @@ import Glibc
 
 /// Starts the package's executables, under mpirun or alone, and returns what they wrote and how they ended.
 ///
-/// One at a time, whichever tests ask: jobs that share the cores would miss their deadlines. Each job has a folder of
-/// its own for everything that Open MPI leaves lying about when it is killed, and a mark in its environment, by which
-/// all its processes are found in the end.
+/// Two at a time, whichever tests ask: a job mostly starts and ends processes, and waits for that, but more of them would
+/// miss their deadlines. Each job has a folder of its own for everything that Open MPI leaves lying about when it is
+/// killed, and a mark in its environment, by which all its processes are found in the end.
 public enum Launcher {
   /// A program of a job and how many ranks run it.
   public struct Program: Sendable {
@@ -88,7 +88,7 @@ public enum Launcher {
 
   // MARK: Running
 
-  private static let turn = Turnstile()
+  private static let turn = Turnstile(places: 2)
   /// In the environment of every process of a job.
   static let mark = "RINGTRAIN_TEST_JOB"
 
@@ -123,6 +123,8 @@ public enum Launcher {
       "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
       // mpirun gives the ranks of a failed job a whole second to end; tests of failures are many.
       "OMPI_MCA_odls_base_sigkill_timeout": "0",
+      // mpirun knows nothing of other jobs, and binds the first rank of each to the first core.
+      "OMPI_MCA_hwloc_base_binding_policy": "none",
       "TMPDIR": folder.path,
       "OMPI_MCA_btl_vader_backing_directory": folder.path,
       "OMPI_MCA_osc_sm_backing_directory": folder.path,
@@ -226,18 +228,19 @@ struct LaunchError: Error, CustomStringConvertible {
   let description: String
 }
 
-/// Lets one task through at a time, in the order of arrival.
+/// Lets some tasks through at a time, in the order of arrival.
 private actor Turnstile {
-  private var isTaken = false
+  private var places: Int
   private var waiting: [CheckedContinuation<Void, Never>] = []
 
+  init(places: Int) { self.places = places }
+
   func enter() async {
-    if isTaken { await withCheckedContinuation { waiting.append($0) } }
-    isTaken = true
+    if places > 0 { places -= 1 } else { await withCheckedContinuation { waiting.append($0) } }
   }
 
   func leave() {
     // Handed on rather than set free, so that nobody pushes in.
-    if waiting.isEmpty { isTaken = false } else { waiting.removeFirst().resume() }
+    if waiting.isEmpty { places += 1 } else { waiting.removeFirst().resume() }
   }
 }

@@ -8,7 +8,9 @@ public final class SharedBuffer<Element: MPIElement> {
   public let elements: UnsafeMutableBufferPointer<Element>
   /// Where this rank sees the buffers of all ranks of its host, in their order; empty where they share nothing.
   let peers: UnsafeMutableBufferPointer<UnsafeMutableRawPointer>
-  let communicator: Communicator
+  private let communicator: Communicator
+  /// The call that made it, by which buffers of the same length are told apart.
+  private let number: Int32
   /// The host's buffers together, or this rank's own.
   private let memory: SharedMemory?
 
@@ -33,6 +35,7 @@ public final class SharedBuffer<Element: MPIElement> {
       guard context.group != nil else { return (context, nil) }
       return (context, try SharedMemory.shared(byteCount: context.local.size * stride, over: context.local))
     }
+    number = communicator.callNumber
     self.memory = memory
     if let memory, let context {
       peers = .allocate(capacity: context.local.size)
@@ -51,6 +54,18 @@ public final class SharedBuffer<Element: MPIElement> {
     if memory == nil { elements.deallocate() }
     peers.deallocate()
   }
+
+  /// What a collective on a communicator works on: memory like any other, unless it was made for that one.
+  func operand(on communicator: Communicator) -> Operand {
+    let isShared = communicator === self.communicator
+    return Operand(
+      start: UnsafeMutableRawPointer(elements.baseAddress!), count: count, datatype: Element.datatype,
+      peers: isShared ? UnsafeBufferPointer(peers) : UnsafeBufferPointer(start: nil, count: 0),
+      kind: isShared ? .shared : .ordinary)
+  }
+
+  /// What tells it from other buffers in calls; −1 where it is memory like any other.
+  func number(on communicator: Communicator) -> Int32 { communicator === self.communicator ? number : -1 }
 
   /// Number of elements.
   public var count: Int { elements.count }

@@ -16,7 +16,7 @@ struct ScheduleExecutor: ~Copyable {
   private var sending = [PendingTransfer](repeating: PendingTransfer(), count: window)
 
   /// How many messages may be under way in each direction: enough to keep a link busy while one is reduced.
-  static let window = 4
+  private static let window = 4
 
   /// - Parameter communicator: used for nothing else; the caller frees it.
   init(_ communicator: Communicator, _ log: CallLog) {
@@ -34,7 +34,9 @@ struct ScheduleExecutor: ~Copyable {
   private var kernel = ReduceKernel.of(.uint8, .sum)
   private var wire = WireFormat.full
   private var slotSize = 0
-  private var (posted, received, started, sent) = (0, 0, 0, 0)
+  private var (posted, received, sent) = (0, 0, 0)
+  /// Messages that this rank has begun to send.
+  private(set) var started = 0
   /// A message has arrived, but earlier sends still read the elements that it changes.
   private var hasArrived = false
 
@@ -71,7 +73,7 @@ struct ScheduleExecutor: ~Copyable {
     }
   }
 
-  /// Makes a schedule the one that ``poll(_:room:_:)`` moves on. The one before must be complete.
+  /// Makes a schedule the one that ``poll(_:starting:_:)`` moves on. The one before must be complete.
   ///
   /// - Parameter tag: of its messages; by default made of what the log says is being called.
   mutating func begin(
@@ -105,15 +107,32 @@ struct ScheduleExecutor: ~Copyable {
   /// Grows with whatever is sent or received.
   var progress: Int { posted + received + started + sent }
 
-  /// Messages that are being sent.
-  var sendsUnderWay: Int { started - sent }
+  /// By how many messages more has been sent than has come in; in the end, how many are still to come in. What has been
+  /// sent may still lie in this host's memory, so it is what comes in that tells how fast messages travel.
+  var ahead: Int {
+    started == schedule.sends.count ? schedule.receives.count - received : started - received
+  }
 
-  /// Moves the schedule on as far as it goes without waiting.
+  /// After an error: what others still send must not arrive in memory that the program takes back.
+  mutating func giveUp() {
+    for number in received..<posted { communicator.giveUp(receive: &receiving[number % Self.window]) }
+    received = posted
+  }
+
+  /// Moves the schedule on as far as it goes without waiting. An error gives it up.
   ///
   /// - Parameters:
   ///   - limit: elements beyond it aren't ready yet: they are neither sent nor changed.
-  ///   - room: how many messages may be being sent at once, at most ``window``.
-  mutating func poll(_ limit: Schedule.Point, room: Int = window, _ site: CallSite) throws(MPIError) {
+  ///   - most: how many messages it may begin to send.
+  mutating func poll(_ limit: Schedule.Point, starting most: Int = .max, _ site: CallSite) throws(MPIError) {
+    do throws(MPIError) { try moveOn(limit, most, site) } catch {
+      giveUp()
+      throw error
+    }
+  }
+
+  @inline(__always)
+  private mutating func moveOn(_ limit: Schedule.Point, _ most: Int, _ site: CallSite) throws(MPIError) {
     let window = Self.window
     let isPacked = wire.elementSize != nil
     let sentSize = wire.elementSize ?? elementSize
@@ -129,7 +148,8 @@ struct ScheduleExecutor: ~Copyable {
         place, count: next.range.count * sentSize, from: ranks[next.peer], tag: tag, site)
       posted += 1
     }
-    while started < limit.sends, started - sent < room, received >= schedule.sends[started].receivesBefore {
+    let startLimit = most < window ? min(limit.sends, started + max(0, most)) : limit.sends
+    while started < startLimit, started - sent < window, received >= schedule.sends[started].receivesBefore {
       let next = schedule.sends[started]
       var place = buffer + next.range.lowerBound * elementSize
       if isPacked {

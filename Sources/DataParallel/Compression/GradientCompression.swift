@@ -41,10 +41,36 @@ public protocol GradientCompression<Scalar>: Sendable {
   ///     Empty nowhere or everywhere.
   ///   - communicator: the ranks; all call it.
   mutating func allreduce(_ gradient: UnsafeMutableBufferPointer<Scalar>, over communicator: Communicator) throws
+
+  /// Its name and settings: a run can't be resumed with others. The type's name by default.
+  var name: String { get }
+
+  /// What it remembers from step to step, for checkpoints: without it a resumed run isn't the same as one that was never
+  /// interrupted. Nothing by default. It is set, if at all, before the first step, and to as many values as there are
+  /// then.
+  var memory: CompressionMemory<Scalar> { get set }
+}
+
+/// What a compression remembers from step to step.
+public struct CompressionMemory<Scalar: TrainingScalar>: Sendable {
+  /// What this rank still has to send. What counts is the sum over the ranks: where their number changes the first rank
+  /// gets that, and the others zeros.
+  public var errors: [Scalar]
+  /// What is the same on every rank.
+  public var common: [Scalar]
+
+  public init(errors: [Scalar] = [], common: [Scalar] = []) { (self.errors, self.common) = (errors, common) }
 }
 
 extension GradientCompression {
   public mutating func prepare(for model: some Model<Scalar>) throws {}
+
+  public var name: String { "\(Self.self)" }
+
+  public var memory: CompressionMemory<Scalar> {
+    get { CompressionMemory() }
+    set {}
+  }
 }
 
 extension GradientExchange {

@@ -15,6 +15,8 @@ public struct HalfCompression<Scalar: TrainingScalar & MPIElement>: GradientComp
 
   public init(_ format: HalfFormat) { self.format = format }
 
+  public var name: String { format == .float16 ? "fp16" : "bf16" }
+
   public mutating func allreduce(
     _ gradient: UnsafeMutableBufferPointer<Scalar>, over communicator: Communicator
   ) throws {

@@ -16,7 +16,7 @@ public struct PowerSGDCompression<Scalar: TrainingScalar & MPIElement>: Gradient
   /// The rank of what travels: columns of the first factor.
   public let rank: Int
 
-  /// A tensor that travels as factors, and where in ``memory`` its parts stand.
+  /// A tensor that travels as factors, and where in ``storage`` its parts stand.
   private struct Matrix {
     var size: FactorSize
     var error = 0
@@ -31,10 +31,12 @@ public struct PowerSGDCompression<Scalar: TrainingScalar & MPIElement>: Gradient
   private var matrixCount = 0
   /// What hasn't travelled yet, as the matrices; all first factors and the values that travel as they are, in one
   /// piece; all second factors in another; one row of a matrix.
-  private var memory: [Scalar] = []
+  private var storage: [Scalar] = []
   private var first = 0..<0
   private var second = 0..<0
-  private var directions: SeededGenerator
+  private let seed: UInt64
+  /// How many directions have started anew.
+  private var restarts = 0
 
   /// - Parameters:
   ///   - rank: 1 or more; the authors use 1 to 4.
@@ -42,7 +44,22 @@ public struct PowerSGDCompression<Scalar: TrainingScalar & MPIElement>: Gradient
   public init(rank: Int, seed: UInt64 = 0) throws(ConfigurationError) {
     guard rank >= 1 else { throw ConfigurationError("PowerSGD's rank is \(rank); it must be at least 1") }
     self.rank = rank
-    directions = SeededGenerator(seed: seed, stream: 0x506f_7765_7253_4744)
+    self.seed = seed
+  }
+
+  private static var stream: UInt64 { 0x506f_7765_7253_4744 }
+
+  public var name: String { "power-sgd:\(rank)\(seed == 0 ? "" : ", seed \(seed)")" }
+
+  public var memory: CompressionMemory<Scalar> {
+    get {
+      CompressionMemory(errors: Array(storage[..<matrixCount]), common: storage[second] + [Scalar(restarts)])
+    }
+    set {
+      storage.replaceSubrange(..<matrixCount, with: newValue.errors)
+      storage.replaceSubrange(second, with: newValue.common.dropLast())
+      restarts = Int(newValue.common.last!)
+    }
   }
 
   public mutating func prepare(for model: some Model<Scalar>) throws {
@@ -79,8 +96,9 @@ public struct PowerSGDCompression<Scalar: TrainingScalar & MPIElement>: Gradient
       end += rank * matrices[index].size.columns
     }
     second = first.upperBound..<end
-    memory = Array(repeating: 0, count: end + (matrices.map(\.size.columns).max() ?? 0))
-    for index in second { memory[index] = Scalar(directions.normal()) }
+    storage = Array(repeating: 0, count: end + (matrices.map(\.size.columns).max() ?? 0))
+    var directions = SeededGenerator(seed: seed, stream: Self.stream)
+    for index in second { storage[index] = Scalar(directions.normal()) }
   }
 
   /// Where each value that the model exports lies in its flat buffer.
@@ -98,7 +116,7 @@ public struct PowerSGDCompression<Scalar: TrainingScalar & MPIElement>: Gradient
     precondition(places.count == gradient.count, "a gradient of \(gradient.count), prepared for \(places.count)")
     guard let start = gradient.baseAddress, !gradient.isEmpty else { return }
     let (first, second, matrixCount, rank) = (first, second, matrixCount, rank)
-    try memory.withUnsafeMutableBufferPointer { buffer in
+    try storage.withUnsafeMutableBufferPointer { buffer in
       let memory = buffer.baseAddress!
       try places.withUnsafeBufferPointer { places in
         let places = places.baseAddress!
@@ -135,6 +153,9 @@ public struct PowerSGDCompression<Scalar: TrainingScalar & MPIElement>: Gradient
           for index in 0..<rank {
             let direction = memory + matrix.right + index * columns
             guard Scalar.greatestMagnitude(direction, count: columns) == 0 else { continue }
+            // Up to where `Float` counts.
+            restarts = (restarts + 1) & 0xff_ffff
+            var directions = SeededGenerator(seed: seed, stream: Self.stream, UInt64(restarts))
             for column in 0..<columns { direction[column] = Scalar(directions.normal()) }
           }
         }

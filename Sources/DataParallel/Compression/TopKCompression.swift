@@ -26,6 +26,17 @@ public struct TopKCompression<Scalar: TrainingScalar & MPIElement>: GradientComp
     self.fraction = fraction
   }
 
+  public var name: String { "top-k:\(fraction)" }
+
+  public var memory: CompressionMemory<Scalar> {
+    get { CompressionMemory(errors: errors) }
+    set { errors = newValue.errors }
+  }
+
+  public mutating func prepare(for model: some Model<Scalar>) throws {
+    errors = Array(repeating: 0, count: model.parameterCount - model.statisticCount)
+  }
+
   /// How many of a rank's values travel.
   ///
   /// - Parameter count: how many it has.
@@ -37,8 +48,8 @@ public struct TopKCompression<Scalar: TrainingScalar & MPIElement>: GradientComp
     guard let start = gradient.baseAddress, !gradient.isEmpty else { return }
     let count = gradient.count
     let kept = keptCount(of: count)
-    if errors.count != count || parts.count != communicator.size {
-      errors = Array(repeating: 0, count: count)
+    if errors.count != count { errors = Array(repeating: 0, count: count) }
+    if indices.count != communicator.size * kept {
       parts = (0..<communicator.size).map { ($0 * kept)..<(($0 + 1) * kept) }
       indices = Array(repeating: 0, count: communicator.size * kept)
       values = Array(repeating: 0, count: communicator.size * kept)

@@ -25,14 +25,15 @@ public struct SampleBlocks: Sendable, Equatable {
     return start(block)..<start(block + 1)
   }
 
-  /// The blocks that a rank has.
-  public func owned(by rank: Part) -> Range<Int> { rank.range(of: count) }
+  /// The first block of each rank, where they have about as many each, and, last, how many there are.
+  public func starts(ranks: Int) -> [Int] {
+    (0..<ranks).map { Part($0, of: ranks).range(of: count).lowerBound } + [count]
+  }
 
   /// Where the ranks' rows start, and, last, where those of the last end.
-  public func boundaries(ranks: Int, globalCount: Int) -> [Int] {
-    (0..<ranks).map { rank in
-      let first = owned(by: Part(rank, of: ranks)).lowerBound
-      return first < count ? rows(of: first, globalCount: globalCount).lowerBound : globalCount
-    } + [globalCount]
+  ///
+  /// - Parameter starts: the first block of each rank, and, last, how many there are.
+  public func boundaries(starts: [Int], globalCount: Int) -> [Int] {
+    starts.map { $0 < count ? rows(of: $0, globalCount: globalCount).lowerBound : globalCount }
   }
 }

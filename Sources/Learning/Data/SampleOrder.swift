@@ -52,7 +52,7 @@ public struct SampleOrder: Sendable {
     self.shuffle = shuffle
   }
 
-  static let mostStrata = 64
+  package static let mostStrata = 64
 
   /// The largest power of two up to ``mostStrata`` and the number of samples; 1 for an empty set.
   static func strataCount(of total: Int) -> Int {

@@ -13,7 +13,7 @@ extension UnsafeMutableRawPointer {
 ///
 /// The owner alone writes. A record is overwritten `depth` calls later, so a reader looks twice at its number.
 struct Ledger {
-  static let depth = 8
+  static let depth = 32
   static let recordBytes = 128
   /// The records of collective calls, and the one of a message.
   static let stride = 64 + (depth + 1) * recordBytes
@@ -87,7 +87,7 @@ enum RankStatus: UInt32 {
 /// What each rank of a host is doing, in memory that they share; of this rank's own alone where they can't.
 final class Board {
   /// A rank's part: process, rank and status, then ledgers.
-  private static let postBytes = 20 << 10
+  private static let postBytes = 68 << 10
   private static let ledgerCount = 16
   private static let headerBytes = 4096
 
@@ -139,17 +139,14 @@ final class Board {
     return nil
   }
 
-  /// A ledger of this rank that is free; `nil` where so many communicators are open that there is none.
+  /// A ledger of this rank that is free; `nil` where so many communicators are open that none is.
   ///
   /// Those that were given back longest ago come first: what lies in them may be of use to others still, who are to
   /// learn that this rank has thrown and gone.
   func claim(_ id: UInt64) -> Ledger? {
     let free = ledgers(own).filter { $0.released.load(ordering: .relaxed) != 0 || $0.id.load(ordering: .relaxed) == 0 }
     guard let ledger = free.min(by: { $0.released.load(ordering: .relaxed) < $1.released.load(ordering: .relaxed) })
-    else {
-      post(own).word(16).store(1, ordering: .releasing)
-      return nil
-    }
+    else { return nil }
     ledger.id.store(0, ordering: .sequentiallyConsistent)
     memset(ledger.base, 0, Ledger.stride)
     ledger.id.store(id, ordering: .releasing)
@@ -162,9 +159,6 @@ final class Board {
   }
 
   private var releases: UInt64 = 0
-
-  /// Whether a rank has communicators without a ledger.
-  func hasOverflowed(_ index: Int) -> Bool { post(index).word(16).load(ordering: .acquiring) != 0 }
 
   /// When a deadline passed somewhere, in milliseconds of the host's clock; 0 for never. Everybody who waits then says so.
   var alarm: UInt64 { base.word(0).load(ordering: .acquiring) }

@@ -22,10 +22,13 @@ package final class CallLog {
   private let subject: Subject
   private let watch: Watchdog?
   private let checksEverything: Bool
+  /// Whether the ranks' calls have differed. Messages may still be under way then, which no communicator that comes after
+  /// and has the same number in MPI may get: so nothing is freed.
+  package var hasFailed: Bool { state.pointee.hasFailed }
   /// The ranks of this host without this one: their ranks here, and their places on the board.
   private var peers: [Peer]
-  /// Whether these, and this one, are all.
-  private let isWhole: Bool
+  /// Whether all ranks are on this host and see each other on its board; the same on every rank.
+  private(set) var isWhole = false
   private var failure: MPIError?
 
   /// What changes with every call: behind a pointer, for it is then not checked for exclusive access field by field.
@@ -37,7 +40,7 @@ package final class CallLog {
     var depth = 0
     var hasFailed = false
     /// Which file's name lies in each record.
-    var files = InlineArray<8, UnsafePointer<UInt8>?>(repeating: nil)
+    var files = InlineArray<32, UnsafePointer<UInt8>?>(repeating: nil)
     var messageFile: UnsafePointer<UInt8>?
   }
 
@@ -89,7 +92,13 @@ package final class CallLog {
     } else {
       peers = []
     }
-    isWhole = peers.count == members.count - 1
+  }
+
+  /// Finds out whether all ranks see each other. Every rank must call it.
+  func look(over communicator: Communicator, _ site: CallSite) throws(MPIError) {
+    var seesAll: Int32 = !isPrivate && peers.count == subject.members.count - 1 ? 1 : 0
+    try communicator.nativeAllreduce(&seesAll, count: 1, .int32, .minimum, site)
+    isWhole = seesAll == 1
   }
 
   deinit {
@@ -110,18 +119,25 @@ package final class CallLog {
 
   // MARK: Collective calls
 
-  /// Whether a call must meet the others' first, where nothing compares it on its way.
+  /// Whether a call must meet the others' first: on one host where nothing compares it on its way, between hosts if
+  /// that is asked for, or doesn't matter.
   @inline(__always)
-  func mustMeet(_ comparesItself: Bool) -> Bool {
+  func mustMeet(_ operation: Operation, _ comparesItself: Bool) -> Bool {
     if isWhole { return !comparesItself }
-    return checksEverything
+    return checksEverything || operation.isPreparation && !isPrivateHere
   }
+
+  /// Whether nobody knows this log but its owner: there is no watchdog.
+  private var isPrivateHere: Bool { subject.members.isEmpty }
+
+  /// This call's number, as what else must be the same in later ones.
+  var number: Int32 { Int32(truncatingIfNeeded: sequence & 0x7fff_ffff) }
 
   /// - Returns: whether it is the outermost call.
   @inline(__always)
   func begin(
     _ operation: Operation, _ datatype: Datatype?, count: Int, _ kind: ReduceKind?, root: Int, way: UInt8,
-    _ site: CallSite
+    detail: Int32, _ site: CallSite
   ) throws(MPIError) -> Bool {
     state.pointee.depth += 1
     guard state.pointee.depth == 1 else { return false }
@@ -133,7 +149,7 @@ package final class CallLog {
     state.pointee.sequence = sequence
     var record = CallRecord(
       sequence: sequence, signature: state.pointee.signature, count: count, peer: Int32(truncatingIfNeeded: root),
-      tag: -1, line: UInt32(truncatingIfNeeded: site.line), operation: operation.rawValue,
+      tag: detail, line: UInt32(truncatingIfNeeded: site.line), operation: operation.rawValue,
       datatype: datatype?.rawValue ?? 255, kind: kind?.rawValue ?? 255, way: way)
     record.sign()
     state.pointee.signature = record.signature
@@ -154,14 +170,21 @@ package final class CallLog {
     if state.pointee.depth == 0 { ledger.activity.store(2 * state.pointee.sequence, ordering: .releasing) }
   }
 
+  /// Writes down that the communicator is freed, which compares nothing.
+  func noteEnd(_ site: CallSite) {
+    guard !hasFailed, (try? begin(.free, nil, count: -1, nil, root: -1, way: 0, detail: -1, site)) == true
+    else { return }
+    end()
+  }
+
   // MARK: Messages
 
   @inline(__always)
   func beginMessage(
-    _ operation: Operation, _ datatype: Datatype?, count: Int, peer: Int, tag: Int, _ site: CallSite
+    _ operation: Operation, _ datatype: Datatype?, count: Int, peer: Int, tag: Int, call: UInt64, _ site: CallSite
   ) {
     let record = CallRecord(
-      count: count, peer: Int32(truncatingIfNeeded: peer), tag: Int32(truncatingIfNeeded: tag),
+      sequence: call, count: count, peer: Int32(truncatingIfNeeded: peer), tag: Int32(truncatingIfNeeded: tag),
       line: UInt32(truncatingIfNeeded: site.line), operation: operation.rawValue, datatype: datatype?.rawValue ?? 255)
     if state.pointee.messageFile != site.file.utf8Start {
       Ledger.write(site.file, at: ledger.messagePlace)
@@ -221,42 +244,78 @@ package final class CallLog {
     return error
   }
 
+  /// A call that the others need not have come to yet: it is compared when its result is asked for.
+  struct Begun {
+    let sequence: UInt64
+    fileprivate let signature: UInt64
+    /// Between hosts.
+    fileprivate let records: RecordExchange?
+  }
+
+  /// Compares the present call with those of ranks that have come to it already. Of two that differ at least one learns it
+  /// here, and starts nothing: messages of the one never reach the other, which Open MPI 4.1 doesn't survive where neither
+  /// waits for them (libnbc frees a schedule twice after an error).
+  func compareArrived(_ site: CallSite) throws(MPIError) {
+    guard isWhole else { return }
+    atomicMemoryFence(ordering: .sequentiallyConsistent)
+    for peer in peers.indices {
+      if let theirs = ledger(of: peer)?.signature(sequence), theirs != signature { try mismatch(site) }
+    }
+  }
+
+  /// Has the present call compared later, by ``meet(_:_:_:)``.
+  func comparedLater(_ communicator: Communicator, _ site: CallSite) throws(MPIError) -> Begun {
+    let records =
+      isWhole || isPrivateHere
+      ? nil
+      : try RecordExchange(
+        ledger.place(of: sequence), byteCount: Ledger.recordBytes, over: communicator, site)
+    return Begun(sequence: sequence, signature: signature, records: records)
+  }
+
   /// Waits until all ranks have come to this call, and compares it.
   @inline(never)
   func meet(_ communicator: Communicator, _ site: CallSite) throws(MPIError) {
-    guard isWhole, let board = watch?.board else { return try meetAfar(communicator, site) }
+    try meet(try comparedLater(communicator, site), communicator, site)
+  }
+
+  /// Waits until all ranks have come to a call, and compares it.
+  func meet(_ call: Begun, _ communicator: Communicator, _ site: CallSite) throws(MPIError) {
+    if let records = call.records {
+      try records.wait(communicator, site) { () throws(MPIError) in try compare(site) }
+      let mine = Ledger.read(at: records[subject.rank])
+      for rank in subject.members.indices {
+        let theirs = Ledger.read(at: records[rank])
+        if theirs.record.signature != mine.record.signature { throw fail(subject.difference(mine, theirs, rank), site) }
+      }
+    } else if isWhole {
+      try meetHere(call, communicator, site)
+    }
+  }
+
+  /// Waits until all ranks have come to this call, and compares it, if they are on one host: before a call of MPI's own
+  /// that nothing else compares.
+  package func meetOnHost(_ communicator: Communicator, _ site: CallSite) throws(MPIError) {
+    if isWhole { try meet(communicator, site) }
+  }
+
+  /// The same in memory that all ranks share.
+  private func meetHere(_ call: Begun, _ communicator: Communicator, _ site: CallSite) throws(MPIError) {
     var rounds = 0
     for peer in peers.indices {
       while true {
         if let theirs = ledger(of: peer) {
-          if let signature = theirs.signature(sequence) {
-            if signature != self.signature { try mismatch(site) }
+          if let signature = theirs.signature(call.sequence) {
+            if signature != call.signature { try mismatch(site) }
             break
           }
           // Overwritten already: they were here.
-          if !theirs.keeps(sequence, at: theirs.activity.load(ordering: .acquiring) / 2) { break }
-        } else if board.hasOverflowed(peers[peer].index) {
-          break
+          if !theirs.keeps(call.sequence, at: theirs.activity.load(ordering: .acquiring) / 2) { break }
         }
         rounds += 1
         if rounds % 8 == 0 { try communicator.makeProgress(site) }
         if rounds % 64 == 0 { try compare(site) }
         if rounds < 20_000 { sched_yield() } else { usleep(50) }
-      }
-    }
-  }
-
-  /// The same by messages.
-  private func meetAfar(_ communicator: Communicator, _ site: CallSite) throws(MPIError) {
-    let size = Ledger.recordBytes
-    let all = UnsafeMutableRawPointer.allocate(byteCount: subject.members.count * size, alignment: 64)
-    defer { all.deallocate() }
-    try communicator.exchangeRecords(ledger.place(of: sequence), Int32(size), all, site)
-    let mine = Ledger.read(at: ledger.place(of: sequence))
-    for rank in subject.members.indices {
-      let theirs = Ledger.read(at: all + rank * size)
-      if theirs.record.signature != mine.record.signature {
-        throw fail(subject.difference(mine, theirs, rank), site)
       }
     }
   }
@@ -301,15 +360,19 @@ extension Communicator {
   /// Writes down a collective call. Every rank must come here in the same order; ``endCall()`` must follow, unless it
   /// throws.
   ///
-  /// - Parameter comparesItself: whether signatures are compared on the way; otherwise the ranks of one host meet first.
+  /// - Parameters:
+  ///   - detail: what else must be the same on every rank; see ``CallRecord/tag``.
+  ///   - comparesItself: whether signatures are compared on the way; otherwise the ranks of one host meet first.
   @inline(never)
   package func beginCall(
     _ operation: Operation, of datatype: Datatype? = nil, count: Int = -1, by kind: ReduceKind? = nil, root: Int = -1,
-    way: UInt8 = 0, comparesItself: Bool = false, _ site: CallSite
+    way: UInt8 = 0, detail: Int32 = -1, comparesItself: Bool = false, _ site: CallSite
   ) throws(MPIError) {
     guard let log else { return }
-    guard try log.begin(operation, datatype, count: count, kind, root: root, way: way, site) else { return }
-    guard log.mustMeet(comparesItself) else { return }
+    guard try log.begin(operation, datatype, count: count, kind, root: root, way: way, detail: detail, site) else {
+      return
+    }
+    guard log.mustMeet(operation, comparesItself) else { return }
     do throws(MPIError) {
       try log.meet(self, site)
     } catch {
@@ -325,10 +388,12 @@ extension Communicator {
   @inline(__always)
   package func recorded<Result>(
     _ operation: Operation, of datatype: Datatype? = nil, count: Int = -1, by kind: ReduceKind? = nil, root: Int = -1,
-    way: UInt8 = 0, comparesItself: Bool = false, _ site: CallSite, _ body: () throws(MPIError) -> Result
+    way: UInt8 = 0, detail: Int32 = -1, comparesItself: Bool = false, _ site: CallSite,
+    _ body: () throws(MPIError) -> Result
   ) throws(MPIError) -> Result {
     try beginCall(
-      operation, of: datatype, count: count, by: kind, root: root, way: way, comparesItself: comparesItself, site)
+      operation, of: datatype, count: count, by: kind, root: root, way: way, detail: detail,
+      comparesItself: comparesItself, site)
     defer { endCall() }
     return try body()
   }
@@ -337,27 +402,32 @@ extension Communicator {
   func note(
     _ operation: Operation, of datatype: Datatype? = nil, count: Int = -1, by kind: ReduceKind? = nil, root: Int = -1,
     _ site: CallSite
-  ) throws(MPIError) {
-    guard let log else { return }
-    _ = try log.begin(operation, datatype, count: count, kind, root: root, way: 0, site)
-    log.end()
+  ) throws(MPIError) -> CallLog.Begun? {
+    guard let log else { return nil }
+    _ = try log.begin(operation, datatype, count: count, kind, root: root, way: 0, detail: -1, site)
+    defer { log.end() }
+    try log.compareArrived(site)
+    return try log.comparedLater(self, site)
   }
+
+  /// The number of the present call, as what else must be the same in later ones; −1 where calls aren't numbered.
+  package var callNumber: Int32 { log?.number ?? -1 }
 
   /// Writes down a wait for another rank, and runs it.
   @inline(__always)
   func waiting<Result>(
     _ operation: Operation, of datatype: Datatype? = nil, count: Int = -1, peer: Int? = nil, tag: Int? = nil,
-    _ site: CallSite, _ body: () throws(MPIError) -> Result
+    call: UInt64 = 0, _ site: CallSite, _ body: () throws(MPIError) -> Result
   ) throws(MPIError) -> Result {
     guard let log else { return try body() }
-    log.beginMessage(operation, datatype, count: count, peer: peer ?? -1, tag: tag ?? -1, site)
+    log.beginMessage(operation, datatype, count: count, peer: peer ?? -1, tag: tag ?? -1, call: call, site)
     defer { log.endMessage() }
     return try body()
   }
 
-  /// Waits until all ranks of the host have come to the present call, if they are all there are, and compares it.
+  /// Waits until all ranks have come to the present call, and compares it, unless that has been done.
   package func meet(_ site: CallSite) throws(MPIError) {
-    if let log, log.mustMeet(false) { try log.meet(self, site) }
+    if let log, log.isWhole || !checksEverything { try log.meet(self, site) }
   }
 
   /// Whether everything is to be checked, also what isn't free.
@@ -369,31 +439,22 @@ extension Communicator {
   /// The tag of a call's messages: a part of its signature.
   package func tag(of signature: UInt64) -> Int32 { Int32(truncatingIfNeeded: signature) & tagMask }
 
-  /// Gives every rank every rank's bytes, without a wait inside of MPI.
-  func exchangeRecords(
-    _ own: UnsafeRawPointer, _ size: Int32, _ all: UnsafeMutableRawPointer, _ site: CallSite
-  ) throws(MPIError) {
-    var request: MPI_Request?
-    try check(
-      MPI_Iallgather(own, size, cmpi_byte(), all, size, cmpi_byte(), handle, &request), "MPI_Iallgather", site)
-    var flag: Int32 = 0
-    while flag == 0 {
-      try check(MPI_Test(&request, &flag, cmpi_status_ignore()), "MPI_Test", site)
-      if flag == 0 { sched_yield() }
-    }
-  }
-
   /// Starts the log of the world; another one for each `withMPI` within another.
-  func startLog() {
+  func startLog() throws(MPIError) {
     worldLogs &+= 2
-    if size > 1 { log = CallLog(id: worldLogs, members: Array(0..<size), rank: rank) }
+    guard size > 1 else { return }
+    let log = CallLog(id: worldLogs, members: Array(0..<size), rank: rank)
+    try log.look(over: self, CallSite(#fileID, #line))
+    self.log = log
   }
 
   /// Starts the log of a communicator made of this one.
   func startLog(of child: Communicator) throws(MPIError) {
     guard let log else { return }
     let id = log.nextChild()
-    if child.size > 1 { child.log = CallLog(id: id, members: try child.worldRanks(), rank: child.rank) }
+    guard child.size > 1 else { return }
+    child.log = CallLog(id: id, members: try child.worldRanks(), rank: child.rank)
+    try child.log!.look(over: child, CallSite(#fileID, #line))
   }
 
   /// Starts the log of those that are left of this communicator. They may have made different numbers of others of it

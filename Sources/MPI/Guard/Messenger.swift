@@ -21,7 +21,7 @@ struct RankState: BitwiseCopyable {
   /// How far it is in the communicator.
   var reached: UInt64 = 0
 
-  /// Behind this: the call with the asked number, and the last one, each as it lies in a ledger.
+  /// Behind this: the call with the asked number, or the last before it, and the last of all, each as it lies in a ledger.
   static let size = MemoryLayout<RankState>.stride + 2 * Ledger.recordBytes
 }
 

@@ -45,14 +45,12 @@ final class Watchdog: @unchecked Sendable {
     own.port = messenger?.port ?? 0
     for (index, address) in Messenger.addresses().prefix(4).enumerated() { own.addresses[index] = address }
     for (index, byte) in world.hostName.utf8.prefix(46).enumerated() { own.name[index] = byte }
-    let size = MemoryLayout<RankAddress>.stride
-    let all = UnsafeMutableRawPointer.allocate(byteCount: world.size * size, alignment: 8)
-    defer { all.deallocate() }
     let site = CallSite(#fileID, #line)
-    try world.exchangeRecords(&own, Int32(size), all, site)
+    let all = try RecordExchange(&own, byteCount: MemoryLayout<RankAddress>.stride, over: world, site)
+    try all.wait(world, site)
     let watchdog = Watchdog(
       board: try Board(over: host, worldRank: world.rank),
-      addresses: (0..<world.size).map { all.load(fromByteOffset: $0 * size, as: RankAddress.self) },
+      addresses: (0..<world.size).map { all[$0].load(as: RankAddress.self) },
       messenger: messenger, rank: world.rank, deadline: deadline, checksEverything: checksEverything)
     current = watchdog
     watchdog.run()
@@ -168,17 +166,18 @@ final class Watchdog: @unchecked Sendable {
     let isLate = deadline > 0 && waited >= deadline
     if isLate || (isAlarmed && waited > 0.4) { report(ledger, id, subject, isMessage, waited) }
     // Once a second; the ranks of other hosts are asked then, too.
-    guard !isMessage, Int(before) != Int(waited) else { return }
+    let sequence = Self.call(of: ledger, isMessage).record.sequence
+    guard sequence > 0, Int(before) != Int(waited) else { return }
     if subject.hasVerdict.load(ordering: .acquiring) {
       // It didn't throw: it is stuck in MPI.
       if board.speaksFirst() { printError("error: \(subject.verdict)") }
       endJob(code: MPIError.mismatchCode)
     }
-    let sequence = (ledger.activity.load(ordering: .acquiring) + 1) / 2
     let states = ask(id, sequence, subject, isAlarm: false)
     for (other, state) in states {
-      guard let theirs = state.asked, let mine = ledger.call(sequence) else { continue }
-      if theirs.record.sequence == sequence, theirs.record.signature != mine.record.signature {
+      // That call, or the last one before it that the other has made: who has thrown makes no more.
+      guard let theirs = state.asked, let mine = ledger.call(theirs.record.sequence) else { continue }
+      if theirs.record.signature != mine.record.signature {
         // Where shared memory shows it, with the first call that differs.
         let first = indices[subject.members[other]].flatMap { board.ledger($0, for: id) }.flatMap {
           CallLog.difference(own: ledger, theirs: $0, upTo: sequence, subject, other)
@@ -186,6 +185,12 @@ final class Watchdog: @unchecked Sendable {
         return subject.setVerdict(first ?? subject.difference(mine, theirs, other))
       }
     }
+  }
+
+  /// The present call, or message; a wait for a call has that call's number.
+  private static func call(of ledger: Ledger, _ isMessage: Bool) -> SeenCall {
+    let sequence = (ledger.activity.load(ordering: .acquiring) + 1) / 2
+    return Ledger.read(at: isMessage ? ledger.messagePlace : ledger.place(of: sequence))
   }
 
   /// Not for ever: a rank that was stopped, and is woken up to be ended, has nothing to say.
@@ -306,10 +311,8 @@ final class Watchdog: @unchecked Sendable {
       var last = ledger?.base
       if let ledger {
         state.reached = (ledger.activity.load(ordering: .acquiring) + 1) / 2
-        let place = ledger.place(of: sequence)
-        if state.reached >= sequence, ledger.signature(sequence) != nil {
-          memcpy(records, place, Ledger.recordBytes)
-        }
+        let asked = min(sequence, state.reached)
+        if ledger.signature(asked) != nil { memcpy(records, ledger.place(of: asked), Ledger.recordBytes) }
         last = state.reached > 0 ? ledger.place(of: state.reached) : nil
       }
       // What it is inside of tells more than what it did last here.
@@ -332,8 +335,9 @@ final class Watchdog: @unchecked Sendable {
   private func report(_ ledger: Ledger, _ id: UInt64, _ subject: Subject, _ isMessage: Bool, _ waited: Double) -> Never
   {
     raiseAlarm()
-    let sequence = (ledger.activity.load(ordering: .acquiring) + 1) / 2
-    let call = Ledger.read(at: isMessage ? ledger.messagePlace : ledger.place(of: sequence))
+    let call = Self.call(of: ledger, isMessage)
+    let isMessage = isMessage && call.record.sequence == 0
+    let sequence = isMessage ? (ledger.activity.load(ordering: .acquiring) + 1) / 2 : call.record.sequence
     let states = ask(id, sequence, subject, isAlarm: true)
     // A deadline that passed elsewhere: this rank has waited less.
     let which =

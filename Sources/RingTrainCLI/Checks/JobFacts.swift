@@ -62,7 +62,8 @@ struct JobFacts {
       host: leader != world.rank
         ? nil
         : Host(
-          name: world.hostName, cores: ProcessInfo.processInfo.activeProcessorCount, coreQuota: ControlGroup.coreQuota(),
+          name: world.hostName, cores: ProcessInfo.processInfo.activeProcessorCount,
+          coreQuota: ControlGroup.coreQuota(),
           memory: HostMemory(), sharedMemory: SharedMemorySpace(), singleCopy: singleCopy,
           interfaces: NetworkInterface.all(), processor: processorModel(), instructions: processorInstructions,
           program: readingProgram ? programChecksum() : nil, mpi: mpiLibraryName))
