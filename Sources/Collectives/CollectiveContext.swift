@@ -234,16 +234,21 @@ final class CollectiveContext: CommunicatorAttachment {
       try onHost(
         operand.part(block.range), block.slices, reducing: nil, distributes: true, meanwhile: moveOn, site)
     }
-    for index in plan.blocks.indices {
-      let block = plan.blocks[index]
-      try onHost(
-        operand.part(block.range), block.slices, reducing: reduction.withoutFinish, distributes: false,
-        meanwhile: moveOn, site)
-      limit = block.end
-      try moveOn()
-      if index > 0 { try distribute(index - 1) }
+    do throws(MPIError) {
+      for index in plan.blocks.indices {
+        let block = plan.blocks[index]
+        try onHost(
+          operand.part(block.range), block.slices, reducing: reduction.withoutFinish, distributes: false,
+          meanwhile: moveOn, site)
+        limit = block.end
+        try moveOn()
+        if index > 0 { try distribute(index - 1) }
+      }
+      try distribute(plan.blocks.count - 1)
+    } catch {
+      executor.abandon(after: error)
+      throw error
     }
-    try distribute(plan.blocks.count - 1)
   }
 
   /// How an operand is cut for ``allreduceInBlocks``; kept, like schedules.

@@ -79,7 +79,17 @@ final class ExchangeProgress: @unchecked Sendable {  // all that changes is behi
     return try body()
   }
 
+  /// When a rank is lost nothing moves on any more, and MPI is made to leave the buffer alone.
+  func abandon(after error: MPIError) {
+    if error.isRankLost { exclusively { giveUp(after: error) } }
+  }
+
   // MARK: Only by whoever has the lock
+
+  private func giveUp(after error: MPIError) {
+    self.error = error
+    for lane in active { lane.executor.abandon(after: error) }
+  }
 
   /// Opens a lane, of which nothing may travel yet.
   func begin(_ number: Int) throws(MPIError) {
@@ -155,7 +165,7 @@ final class ExchangeProgress: @unchecked Sendable {  // all that changes is behi
           try poll(site)
         }
       } catch {
-        self.error = error
+        giveUp(after: error)
       }
       pthread_mutex_unlock(lock)
       usleep(Self.pause)

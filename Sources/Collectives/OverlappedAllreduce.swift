@@ -169,9 +169,14 @@ public final class OverlappedAllreduce<Element: MPIElement> {
   private func recorded(
     _ count: Int, _ site: CallSite, _ body: () throws(MPIError) -> Void
   ) throws(MPIError) {
-    try communicator.recorded(
-      .allreduce, of: Element.datatype, count: count, by: .sum, way: Self.way(wire), detail: number,
-      comparesItself: true, site, body)
+    do throws(MPIError) {
+      try communicator.recorded(
+        .allreduce, of: Element.datatype, count: count, by: .sum, way: Self.way(wire), detail: number,
+        comparesItself: true, site, body)
+    } catch {
+      progress?.abandon(after: error)
+      throw error
+    }
   }
 
   /// Returns when every rank has the sums of a part, which may then be written to; at once if they have been waited for.

@@ -28,30 +28,27 @@ protocol ResumableTrainer {
 
 extension ResumableTrainer {
   /// Starts checkpoints: resumes if that is asked for, and looks whether they can be written.
-  mutating func begin(_ policy: CheckpointPolicy, on shard: Shard<M.Scalar>) throws -> Checkpointer {
+  ///
+  /// - Parameter isUnderWay: whether this run goes on from what the ranks remember of it: then no file is looked for.
+  mutating func begin(
+    _ policy: CheckpointPolicy, on shard: Shard<M.Scalar>, isUnderWay: Bool = false
+  ) throws -> Checkpointer {
     let communicator = core.communicator
     try communicator.agree {
       try policy.validate()
       if let obstacle { throw obstacle }
-      if policy.resume != .never, core.steps > 0 {
+      if policy.resume != .never, core.steps > 0, !isUnderWay {
         throw ConfigurationError("a trainer that has taken \(core.steps) steps can't resume another training")
       }
     }
     runSettings = try ownSettings + core.settings(on: shard)
     let folder = CheckpointFolder(policy.folder)
     var (found, warnings) = try communicator.agree {
-      communicator.isRoot ? try policy.find(in: folder, for: runSettings) : (nil, [])
+      guard communicator.isRoot else { return (Checkpoint?.none, [String]()) }
+      try folder.prepare()
+      return isUnderWay ? (nil, []) : try policy.find(in: folder, for: runSettings)
     }
-    if let checkpoint = try SharedCheckpoint(found, over: communicator) {
-      warnings += try core.restore(checkpoint)
-      try communicator.agree {
-        if rule != nil {
-          rule!.best = try checkpoint.number("stopping.best")
-          rule!.epochsWithoutImprovement = try checkpoint.number("stopping.epochs")
-        }
-      }
-      try restoreOwnState(checkpoint)
-    }
+    if let checkpoint = try SharedCheckpoint(found, over: communicator) { warnings += try takeOver(checkpoint) }
     found = nil
     let rehearsal = try capture()
     try communicator.agree {
@@ -66,12 +63,29 @@ extension ResumableTrainer {
     return checkpointer
   }
 
+  /// Every rank must call it.
+  ///
+  /// - Returns: what isn't as it was.
+  mutating func takeOver(_ checkpoint: SharedCheckpoint) throws -> [String] {
+    let warnings = try core.restore(checkpoint)
+    try core.communicator.agree {
+      if rule != nil {
+        rule!.best = try checkpoint.number("stopping.best")
+        rule!.epochsWithoutImprovement = try checkpoint.number("stopping.epochs")
+      }
+    }
+    try restoreOwnState(checkpoint)
+    return warnings
+  }
+
   /// The state after the last step, on the root; `nil` elsewhere. Every rank must call it.
-  private func capture() throws -> Checkpoint? {
+  ///
+  /// - Parameter isLocal: on every rank, without what others have of it; then each calls it for itself.
+  func capture(isLocal: Bool = false) throws -> Checkpoint? {
     var checkpoint =
-      core.communicator.isRoot
+      core.communicator.isRoot || isLocal
       ? Checkpoint(step: core.steps, epoch: place.epoch, batch: place.batch, run: runSettings) : nil
-    try core.addState(to: &checkpoint)
+    try core.addState(to: &checkpoint, isLocal: isLocal)
     guard checkpoint != nil else { return nil }
     addOwnState(to: &checkpoint!)
     checkpoint!.add([
@@ -104,7 +118,6 @@ extension CheckpointPolicy {
   fileprivate func find(
     in folder: CheckpointFolder, for run: RunSettings
   ) throws -> (checkpoint: Checkpoint?, warnings: [String]) {
-    try folder.prepare()
     var found: (checkpoint: Checkpoint, path: String, skipped: [String])?
     switch resume {
     case .never: break

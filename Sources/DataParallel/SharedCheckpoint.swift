@@ -5,21 +5,26 @@ package import MPI
 /// The root's checkpoint, which all ranks take over together: every rank calls the same.
 package struct SharedCheckpoint {
   private let communicator: Communicator
-  /// On the root.
+  /// The rank that has it.
+  private let owner: Int
+  /// On that rank.
   private let found: Checkpoint?
   private let metadata: [String: String]
   private static let path = "the checkpoint"
 
-  /// - Parameter found: on the root, if there is one.
+  /// - Parameters:
+  ///   - found: on the owner, if there is one.
+  ///   - owner: the root, unless another rank is named.
   /// - Returns: `nil` on every rank if there is none.
-  package init?(_ found: Checkpoint?, over communicator: Communicator) throws {
+  package init?(_ found: Checkpoint?, over communicator: Communicator, from owner: Int = 0) throws {
     // Without its tensors, which follow one by one, so that no rank holds them all twice.
     var bytes = try communicator.agree {
       try found.map { try SafeTensors(metadata: $0.file.metadata).bytes() } ?? []
     }
-    try communicator.broadcast(&bytes, from: 0)
+    try communicator.broadcast(&bytes, from: owner)
     if bytes.isEmpty { return nil }
     self.communicator = communicator
+    self.owner = owner
     self.found = found
     metadata = try communicator.agree { try SafeTensors(bytes: bytes, path: Self.path).metadata }
   }
@@ -38,7 +43,7 @@ package struct SharedCheckpoint {
     var values = try communicator.agree {
       try found.map { try read(name, count, from: $0) } ?? [Scalar](repeating: 0, count: count)
     }
-    try values.withUnsafeMutableBufferPointer { try communicator.broadcast($0, from: 0) }
+    try values.withUnsafeMutableBufferPointer { try communicator.broadcast($0, from: owner) }
     return values
   }
 
@@ -55,7 +60,7 @@ package struct SharedCheckpoint {
       all.removeLast(all.count - count)
       return all + [Scalar](repeating: 0, count: (size - 1) * count)
     }
-    return try communicator.scatter(all, from: 0)
+    return try communicator.scatter(all, from: owner)
   }
 
   private func read<Scalar: TrainingScalar>(_ name: String, _ count: Int, from found: Checkpoint) throws -> [Scalar] {

@@ -32,6 +32,8 @@ public struct StochasticTrainer<M: Model, O: Optimizer> where O.Scalar == M.Scal
   var movingAverage: ExponentialMovingAverage<Scalar>?
   /// Of the epoch under way: the batches gone through, and their sums.
   var progress = (batch: 0, loss: 0.0, weight: 0.0)
+  /// Of the last epoch that was completed.
+  private var completed = (batch: 0, loss: 0.0, weight: 0.0)
   /// While ``fit(on:epochs:stopping:validation:checkpoints:balanced:onEpoch:)`` runs.
   var rule: StoppingRule?
   var checkpointer: Checkpointer?
@@ -161,6 +163,7 @@ public struct StochasticTrainer<M: Model, O: Optimizer> where O.Scalar == M.Scal
       try runLocalSteps(shard)
     }
     let totals = progress
+    completed = progress
     progress = (0, 0, 0)
     epochs += 1
     return try core.report(
@@ -183,6 +186,7 @@ public struct StochasticTrainer<M: Model, O: Optimizer> where O.Scalar == M.Scal
   ///   - onEpoch: told of each epoch, with the evaluation of the held-out rows.
   ///   - checkpoints: where and how often the state is kept, and what to resume from. The epochs of a resumed training
   ///     are among those to run, and its settings and data must be the same.
+  ///   - memory: what the training goes on from when it is run again because a rank was lost, rather than from a file.
   ///   - balanced: whether ranks get shares of the batches by how fast they compute, measured in the first steps and in
   ///     every epoch, instead of as many rows as `shard` gives them. What is in a batch stays, so only rounding differs;
   ///     with ``GradientExchange/blocks`` nothing does. Rows move from rank to rank for it, in copies. The rows must be
@@ -193,13 +197,16 @@ public struct StochasticTrainer<M: Model, O: Optimizer> where O.Scalar == M.Scal
   @discardableResult
   public mutating func fit(
     on shard: Shard<Scalar>, epochs maximum: Int, stopping rule: StoppingRule? = nil,
-    validation: Shard<Scalar>? = nil, checkpoints: CheckpointPolicy? = nil, balanced: Bool = false,
+    validation: Shard<Scalar>? = nil, checkpoints: CheckpointPolicy? = nil, memory: TrainingMemory? = nil,
+    balanced: Bool = false,
     onEpoch: (TrainingReport, Evaluation?) throws -> Void = { _, _ in }
   ) throws -> TrainingReport? {
     let end = epochs + max(0, maximum)
     self.rule = rule
     balance = try balanced ? makeBalance(for: shard) : nil
-    checkpointer = try checkpoints.map { try begin($0, on: shard) }
+    let memory = Communicator.survivesLosses ? memory : nil
+    let recalled = try memory.map { try recall($0) } ?? (isUnderWay: false, isOver: false)
+    checkpointer = try checkpoints.map { try begin($0, on: shard, isUnderWay: recalled.isUnderWay) }
     defer {
       checkpointer?.end()
       (checkpointer, balance) = (nil, nil)
@@ -207,16 +214,27 @@ public struct StochasticTrainer<M: Model, O: Optimizer> where O.Scalar == M.Scal
     var shard = shard
     if let units = balance?.units { shard = try shard.dealt(units) }
     var last: TrainingReport?
-    while epochs < end {
-      try rebalance(&shard)
-      let report = try runEpoch(moving: &shard)
-      last = report
-      let evaluation = try validation.map { try $0.evaluate(model, at: parameters) }
-      try onEpoch(report, evaluation)
-      let judged = evaluation.map { $0.score.map { -$0 } ?? $0.loss } ?? report.loss
-      if self.rule?.isExhausted(by: judged) == true, !lowerLearningRate() { break }
+    var judgedEpochs = epochs
+    do {
+      while epochs < end, !recalled.isOver {
+        try rebalance(&shard)
+        let report = try runEpoch(moving: &shard)
+        last = report
+        let evaluation = try validation.map { try $0.evaluate(model, at: parameters) }
+        try onEpoch(report, evaluation)
+        let judged = evaluation.map { $0.score.map { -$0 } ?? $0.loss } ?? report.loss
+        let isExhausted = self.rule?.isExhausted(by: judged) == true
+        judgedEpochs = epochs
+        if isExhausted, !lowerLearningRate() { break }
+      }
+      try remember(in: memory)
+      try checkpointer?.finish()
+    } catch let error as MPIError where error.isRankLost {
+      // An epoch that is completed but not judged yet is to be so on all ranks.
+      if epochs > judgedEpochs { (epochs, progress) = (judgedEpochs, completed) }
+      try remember(in: memory, after: error)
+      throw error
     }
-    try checkpointer?.finish()
     return last
   }
 

@@ -31,8 +31,10 @@ extension TrainingCore {
 
   /// Adds the state after the last step. Every rank must call it.
   ///
-  /// - Parameter checkpoint: the root's; what the others have goes there.
-  func addState(to checkpoint: inout Checkpoint?) throws {
+  /// - Parameters:
+  ///   - checkpoint: the root's; what the others have goes there.
+  ///   - isLocal: leaves that out.
+  func addState(to checkpoint: inout Checkpoint?, isLocal: Bool = false) throws {
     let state = optimizer.state
     checkpoint?.add("parameters", parameters)
     for name in state.names {
@@ -44,7 +46,8 @@ extension TrainingCore {
         checkpoint?.add("optimizer.\(name)", state[name]!)
       }
     }
-    let memory = compression?.memory ?? CompressionMemory()
+    var memory = compression?.memory ?? CompressionMemory()
+    if isLocal { memory.errors = [] }
     if !memory.errors.isEmpty, let all = try communicator.gather(memory.errors, to: 0) {
       checkpoint?.add("compression.errors", all)
     }

@@ -99,8 +99,10 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
     self.parameters = parameters
     let compression = try communicator.agree { try exchange.makeCompression(for: model) }
     self.compression = communicator.size > 1 ? compression : nil
+    // Where ranks may be lost each step is to be whole: others go on from it.
     exchanger = try GradientExchanger(
-      for: model, over: communicator, exchange, mayDefer: clipNorm == nil && !optimizer.needsWholeTensors)
+      for: model, over: communicator, exchange,
+      mayDefer: clipNorm == nil && !optimizer.needsWholeTensors && !Communicator.survivesLosses)
     owned = exchanger.owned
     trainable = count - model.statisticCount
     self.optimizer.prepare(ParameterLayout(model), owning: owned)

@@ -268,6 +268,19 @@ extension Communicator {
     try check(MPI_Wait(&transfer.raw, cmpi_status_ignore()), "MPI_Wait", site)
   }
 
+  /// Gives a transfer up, one whose message isn't on its way yet, when a rank is lost.
+  ///
+  /// - Returns: whether MPI is done with its memory.
+  ///
+  /// The corresponding C functions are `MPI_Cancel` and `MPI_Test`.
+  package func giveUp(_ transfer: inout PendingTransfer) -> Bool {
+    guard transfer.raw != nil, transfer.raw != cmpi_request_null() else { return true }
+    MPI_Cancel(&transfer.raw)
+    var flag: Int32 = 0
+    return MPI_Test(&transfer.raw, &flag, cmpi_status_ignore()) == MPI_SUCCESS
+      ? flag != 0 : transfer.raw == cmpi_request_null()
+  }
+
   /// Nothing arrives in the memory of a receive any more. A send may still be read from it: what MPI has begun to send it
   /// can't take back.
   ///

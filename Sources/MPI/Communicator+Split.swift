@@ -85,6 +85,7 @@ extension Communicator {
     try check(MPI_Comm_set_errhandler(raw, cmpi_errors_return()), "MPI_Comm_set_errhandler", site)
     let made = try Communicator(handle: raw, owned: true, site: site)
     try startLog(of: made)
+    adopt(made)
     return made
   }
 }

@@ -20,6 +20,10 @@ public final class Communicator {
   package var attachment: (any CommunicatorAttachment)?
   /// What this rank calls here; `nil` where nobody but us calls anything, and for a single rank.
   @exclusivity(unchecked) package internal(set) var log: CallLog?
+  /// Those made of this one that live, where losses are survived: they are revoked with it.
+  private(set) var children: [Communicator] = []
+  /// The ranks that were left of this one's.
+  var successor: Communicator?
 
   /// - Parameter owned: whether ``free(file:line:)`` frees the handle.
   package init(handle: OpaquePointer, owned: Bool, site: CallSite) throws(MPIError) {
@@ -68,6 +72,20 @@ public final class Communicator {
     var raw: MPI_Comm? = handle
     if log?.hasFailed != true { try check(MPI_Comm_free(&raw), "MPI_Comm_free", CallSite(file, line)) }
     handle = cmpi_comm_null()
+    log = nil
+  }
+
+  /// Remembers one that was made of this one.
+  func adopt(_ child: Communicator) {
+    guard Self.survivesLosses else { return }
+    children.removeAll { $0.handle == cmpi_comm_null() }
+    children.append(child)
+  }
+
+  /// Gives up what is kept for it and those made of it; there is nobody left to free them with.
+  func abandon() {
+    for child in children { child.abandon() }
+    attachment = nil
     log = nil
   }
 

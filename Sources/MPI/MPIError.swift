@@ -23,6 +23,9 @@ public struct MPIError: Error, CustomStringConvertible, Sendable {
   public var description: String {
     if isMismatch { return message }
     let who = rank.map { " on rank \($0)" } ?? ""
+    if isRankLost {
+      return "a rank is lost: \(message) (in \(function)\(who), called at \(file):\(line))"
+    }
     return "\(function) failed\(who), called at \(file):\(line): \(message) (class \(errorClass), code \(code))"
   }
 }
@@ -43,7 +46,10 @@ extension MPIError: ExitCodeError {
   /// The exit code of a job that ends because a rank has waited too long: that of `ETIMEDOUT`.
   public static let deadlineCode: Int32 = 110
 
-  public var exitCode: Int32 { isMismatch ? Self.mismatchCode : 1 }
+  /// The exit code of a job that ends because a rank is lost, where its launcher doesn't end it: that of `ECONNRESET`.
+  public static let rankLostCode: Int32 = 104
+
+  public var exitCode: Int32 { isMismatch ? Self.mismatchCode : isRankLost ? Self.rankLostCode : 1 }
 
   /// The ranks' calls differ.
   init(mismatch message: String, _ function: String, rank: Int?, _ site: CallSite) {

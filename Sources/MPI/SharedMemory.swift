@@ -27,12 +27,12 @@ package final class SharedMemory {
         descriptor = -1
       }
     }
+    defer { if host.isRoot { shm_unlink(name) } }
     try host.broadcast(&name, from: 0)
     if !host.isRoot { descriptor = shm_open(name, O_RDWR, 0) }
     let base = descriptor >= 0 ? mmap(nil, byteCount, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0) : MAP_FAILED
     if descriptor >= 0 { close(descriptor) }
     let everybodyHasIt = try host.allgather(UInt8(base == MAP_FAILED ? 0 : 1)).allSatisfy { $0 == 1 }
-    if host.isRoot { shm_unlink(name) }
     let memory = base == MAP_FAILED ? nil : SharedMemory(base: base!, byteCount: byteCount)
     return everybodyHasIt ? memory : nil
   }

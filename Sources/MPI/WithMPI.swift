@@ -40,6 +40,7 @@ public func withMPI<Result>(
     yieldWhenOversubscribed()
     // Of ranks that end after another's error; ours has been said by then.
     setenv("OMPI_MCA_btl_base_warn_peer_error", "0", 0)
+    FaultTolerance.prepare()
     var provided: Int32 = 0
     try checkCode(MPI_Init_thread(nil, nil, threadLevel.constant, &provided), "MPI_Init_thread", nil, site)
     if ThreadLevel(constant: provided) < threadLevel {
@@ -66,9 +67,13 @@ public func withMPI<Result>(
     if isOutermost {
       Watchdog.current?.board.setStatus(.left)
       // Whoever gets here while others are in another call hears of it; and is waited for no longer than for any call.
-      try world.recorded(.finalize, site) { () throws(MPIError) in
-        world.releaseAttachment()
-        try checkCode(MPI_Finalize(), "MPI_Finalize", world.rank, site)
+      if Communicator.survivesLosses {
+        try world.end(site)
+      } else {
+        try world.recorded(.finalize, site) { () throws(MPIError) in
+          world.releaseAttachment()
+          try checkCode(MPI_Finalize(), "MPI_Finalize", world.rank, site)
+        }
       }
       Watchdog.current?.stop()
     } else {
@@ -104,12 +109,13 @@ public protocol ExitCodeError: Error {
 private func endJob(of world: Communicator, because error: any Error) -> Never {
   let code = (error as? any ExitCodeError)?.exitCode ?? 1
   let isShared = error is any CollectiveError
-  let isMismatch = (error as? MPIError)?.isMismatch ?? false
+  // Each rank of a host knows of it.
+  let isKnown = (error as? MPIError).map { $0.isMismatch || $0.isRankLost } ?? false
   Watchdog.current?.board.setStatus(.failed)
   // What all ranks know the root says for all, unless it isn't among them; what those of a host know, one of them.
   if isShared, !world.isRoot { sleep(2) }
-  if isMismatch || isShared ? Watchdog.current?.board.speaksFirst() ?? true : true {
-    let who = isShared || isMismatch || world.size == 1 ? "" : "rank \(world.rank) on \(world.hostName): "
+  if isKnown || isShared ? Watchdog.current?.board.speaksFirst() ?? true : true {
+    let who = isShared || isKnown || world.size == 1 ? "" : "rank \(world.rank) on \(world.hostName): "
     fflush(nil)
     printError("error: \(who)\(error)")
   } else {
@@ -132,12 +138,18 @@ private func endJob(of world: Communicator, because error: any Error) -> Never {
 ///
 /// - Parameter seconds: how long the launcher has for it; it needs little where all hosts answer.
 func endJob(code: Int32, within seconds: Double = 10) -> Never {
-  let board = Watchdog.current?.board
+  Watchdog.current?.endOthers(code: code)
   // In case neither the launcher nor what is to end it is there any more.
   signal(SIGALRM, SIG_DFL)
-  alarm(UInt32(seconds) + 2)
-  if let board, !board.endsFirst() { while true { sleep(60) } }
-  if getenv("OMPI_COMM_WORLD_SIZE") != nil { Launcher.mustEnd(with: board?.processes ?? [getpid()], within: seconds) }
+  let board = Watchdog.current?.board
+  if FaultTolerance.current != nil {
+    // Every rank ends by itself.
+    alarm(2)
+  } else {
+    alarm(UInt32(seconds) + 2)
+    if let board, !board.endsFirst() { while true { sleep(60) } }
+    if getenv("OMPI_COMM_WORLD_SIZE") != nil { Launcher.mustEnd(with: board?.processes ?? [getpid()], within: seconds) }
+  }
   // What `MPI_Abort` comes down to, without the lines that it has the launcher print behind ours.
   typealias Abort = @convention(c) (Int32, UnsafePointer<CChar>?, UnsafeMutableRawPointer?, Int) -> Int32
   if let library = dlopen("libpmix.so.2", RTLD_NOW | RTLD_NOLOAD), let abort = dlsym(library, "PMIx_Abort") {

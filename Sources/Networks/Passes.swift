@@ -58,20 +58,20 @@ final class Passes: @unchecked Sendable {  // all that changes is behind the loc
     defer { lock.unlock() }
     guard let values = parameters.baseAddress, let target = gradient.baseAddress else { return 0 }
     let parts = parts(of: batch, step)
-    if batch.count < parts {
-      gradient.update(repeating: 0)
-    } else {
-      // What no primitive writes, to fill cache lines up.
-      clearGaps(target)
-    }
     if parts > 1 {
       for case let range? in ranges { try step.observer?.parametersNeeded(range) }
+    }
+    if batch.count >= parts {
+      // What no primitive writes, to fill cache lines up.
+      clearGaps(target)
+    } else if parts > 1 {
+      gradient.update(repeating: 0)
     }
     var sum = 0.0
     for part in 0..<parts {
       let rows = Part(part, of: parts).range(of: batch.count)
       guard !rows.isEmpty else {
-        try runEmpty(step, announce: parts == 1)
+        try runEmpty(step, announce: parts == 1) { gradient.update(repeating: 0) }
         continue
       }
       let pass = try pass(
@@ -107,8 +107,11 @@ final class Passes: @unchecked Sendable {  // all that changes is behind the loc
   }
 
   /// A pass over no samples: the other ranks exchange layer by layer, so this one does, too.
-  private func runEmpty(_ step: TrainingStep<Float>, announce: Bool) throws {
-    guard let observer = step.observer else { return }
+  ///
+  /// - Parameter clear: sets the gradient to zeros; called where that is announced, and no sooner than the last one's sums
+  ///   have been used.
+  private func runEmpty(_ step: TrainingStep<Float>, announce: Bool, clear: () -> Void) throws {
+    guard let observer = step.observer else { return clear() }
     func takePart(_ count: Int) throws {
       try withUnsafeTemporaryAllocation(of: Float.self, capacity: count) { zeros in
         zeros.initialize(repeating: 0)
@@ -119,7 +122,10 @@ final class Passes: @unchecked Sendable {  // all that changes is behind the loc
       if announce, let range = ranges[index] { try observer.parametersNeeded(range) }
       for count in layer.exchanges(for: inputs[index]).forward { try takePart(count) }
     }
-    if announce { try observer.lossComputed(0) }
+    if announce {
+      try observer.lossComputed(0)
+      clear()
+    }
     for (index, layer) in layers.enumerated().reversed() {
       for count in layer.exchanges(for: inputs[index]).backward { try takePart(count) }
       if announce, let range = ranges[index] { try observer.gradientComplete(range) }

@@ -14,7 +14,8 @@ struct Launch: ParsableCommand {
       Before each start the hostfile is read and every host is asked: those that don't answer are left out, and those \
       that are back are used again. The folder of the checkpoints must be the same on all hosts, and on this one. \
       SIGTERM and SIGINT have the training write a checkpoint and end with exit code 75; a second one ends it at once. \
-      SIGUSR1 has it write one and go on.
+      SIGUSR1 has it write one and go on. Open MPI 5's mpirun is told to let ranks live on when others are lost: then \
+      those that are left go on without a restart, if they are at least --min-ranks.
 
       Exit code: 0 when the training is done; 75 when it was stopped; 69 when too few hosts answer; that of the last \
       attempt when another one wouldn't help, or there have been too many.
@@ -116,13 +117,15 @@ struct Launch: ParsableCommand {
     let first = newestStep()
     var logger = Logger(label: "ringtrain") { StreamLogHandler.standardError(label: $0) }
     logger.logLevel = logLevel
+    let launcher = launcher
+    let fewest = ["--min-ranks", "\(max(minRanks, train.minRanks))"]
     var supervisor = Supervisor(
       hosts: hosts, ranks: np, minimumRanks: minRanks, maximumRestarts: maxRestarts, mpirun: launcher,
       agent: words(agent ?? "ssh -o BatchMode=yes -o ConnectTimeout=5"),
       program: { step in
         // A run that was told where to start does so until it has checkpoints of its own.
         let resumes = train.checkpoints.resume == nil || step != first
-        return [program] + training + (resumes ? ["--resume", "auto"] : [])
+        return [program] + training + (resumes ? ["--resume", "auto"] : []) + (launcher.survivesLosses ? fewest : [])
       }, newestStep: newestStep, logger: logger)
     let code = try supervisor.run()
     if code != 0 { throw ExitCode(code) }
@@ -155,6 +158,7 @@ struct Launch: ParsableCommand {
   private var launcher: MPIRun {
     var launcher = MPIRun()
     launcher.launcher = words(mpirun)
+    launcher.survivesLosses = LauncherCheck.series(of: launcher.launcher[0]) ?? 0 >= 5
     launcher.agent = agent
     launcher.interfaces = interfaces
     launcher.oversubscribes = oversubscribe

@@ -212,6 +212,14 @@ struct Train: ParsableCommand {
   var save: String?
 
   @OptionGroup(title: "Checkpoints") var checkpoints: CheckpointOptions
+
+  @Option(
+    parsing: .unconditional,
+    help: ArgumentHelp(
+      "Under mpirun --with-ft ulfm of Open MPI 5, ranks that are left when others are lost go on if they are at least so "
+        + "many.", valueName: "n"))
+  var minRanks = 1
+
   @OptionGroup(title: "Output") var output: OutputOptions
 
   // MARK: What follows from the flags
@@ -292,6 +300,7 @@ struct Train: ParsableCommand {
       $0 >= 0 && $0 <= learningRate ?? defaults.learningRate
     }
     try requireAtLeastOne(accumulate, "accumulate")
+    try requireAtLeastOne(minRanks, "min-ranks")
     try requireRange(weightDecay, "weight-decay", "be 0 or more") { $0 >= 0 }
     try requireRange(clip, "clip", "be above 0") { $0 > 0 }
     try requireRange(ema, "ema", "be at least 0 and below 1") { $0 >= 0 && $0 < 1 }
@@ -353,11 +362,14 @@ struct Train: ParsableCommand {
     // Asked for a checkpoint before the training has begun: there is nothing to write yet.
     if checkpoints.checkpoint != nil { signal(SIGUSR1, SIG_IGN) }
     try withMPI(timeout: guarding.deadline, checksEverything: guarding.checksEverything) { world in
-      try markingLastingErrors {
-        try world.requireSameArguments()
-        switch precision {
-        case .f32: try TrainingRun<Float>(self, over: world).run()
-        case .f64: try TrainingRun<Double>(self, over: world).run()
+      let memory = TrainingMemory()
+      try world.withSurvivors(atLeast: minRanks) { world in
+        try markingLastingErrors {
+          try world.requireSameArguments()
+          switch precision {
+          case .f32: try TrainingRun<Float>(self, over: world, memory: memory).run()
+          case .f64: try TrainingRun<Double>(self, over: world, memory: memory).run()
+          }
         }
       }
     }

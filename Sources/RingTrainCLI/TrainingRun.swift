@@ -7,12 +7,15 @@ import RingTrain
 struct TrainingRun<Scalar: TrainingScalar & MPIElement> {
   private let options: Train
   private let world: Communicator
+  private let memory: TrainingMemory
   private let logger: Logger
   private let clock = ContinuousClock()
 
-  init(_ options: Train, over world: Communicator) {
+  /// - Parameter memory: what is remembered when the same is run again on the ranks that are left.
+  init(_ options: Train, over world: Communicator, memory: TrainingMemory) {
     self.options = options
     self.world = world
+    self.memory = memory
     logger = options.output.logger(of: world)
   }
 
@@ -283,12 +286,14 @@ struct TrainingRun<Scalar: TrainingScalar & MPIElement> {
         syncEvery: options.syncEvery, averagingFrom: options.average ? 1 : nil,
         movingAverage: options.ema.map { try ExponentialMovingAverage(decay: $0) }, clipNorm: options.clip,
         microBatches: options.accumulate, exchange: exchange(), initial: initial)
+      memory.onRecall = { step in logger.info("the training goes on", metadata: ["step": "\(step)"]) }
       var reports: [TrainingReport] = []
       var failure: CheckpointError?
       do {
         try trainer.fit(
           on: rows.train, epochs: epochs, stopping: stoppingRule(), validation: rows.validation,
-          checkpoints: options.checkpoints.policy(logger: logger, over: world), balanced: options.balance
+          checkpoints: options.checkpoints.policy(logger: logger, over: world), memory: memory,
+          balanced: options.balance
         ) { report, evaluation in
           reports.append(report)
           display.show(

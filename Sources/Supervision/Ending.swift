@@ -31,6 +31,7 @@ package enum Ending: Equatable, Sendable {
     case 65: "an error that all ranks found"
     case 71: "the ranks' calls differ"
     case 75: "stopped by SIGTERM"
+    case 104: "a rank was lost"
     case 110: "a rank waited longer than its timeout"
     case 205: "mpirun lost a host"
     case 129...192: "a process was ended by signal \(code - 128)"

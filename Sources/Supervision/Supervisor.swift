@@ -145,7 +145,11 @@ package struct Supervisor {
     let pause = HostShell.isThisHost(first) ? Duration.seconds(3) : .seconds(15)
     let clock = ContinuousClock()
     var lookout = Lookout(from: clock.now)
-    var look: HostShell.Run?
+    // Survivors may be on any host.
+    let watched = mpirun.survivesLosses ? hosts.map(\.name) : [first]
+    var looks: [String: HostShell.Run] = [:]
+    var seen: [String: Int?] = [:]
+    var survivors = Survivors(of: hosts.slots)
     var next = clock.now + pause
     var stops = 0
     while true {
@@ -157,15 +161,24 @@ package struct Supervisor {
         // Before there are ranks nothing is lost.
         if stops > 1 || signalRanks("TERM", on: first) == 0 { return job.end(grace: .seconds(5)) }
       }
-      if let answer = look?.poll() {
-        look = nil
+      for host in watched {
+        if let answer = looks[host]?.poll() { (looks[host], seen[host]) = (nil, .some(answer.lines)) }
+      }
+      if seen.count == watched.count {
+        let ranks = seen.values.compactMap(\.self)
+        seen = [:]
         next = clock.now + pause
-        if lookout.saw(ranks: answer.lines, at: clock.now) {
+        let left = ranks.isEmpty ? nil : ranks.reduce(0, +)
+        if lookout.saw(ranks: left, at: clock.now) {
           logger.warning("mpirun stays although its ranks are gone: it is ended", metadata: ["host": "\(first)"])
           return job.end(grace: .seconds(5))
         }
-      } else if look == nil, clock.now >= next {
-        look = try shell.start(mark.ranks(), on: first)
+        if mpirun.survivesLosses, survivors.saw(ranks: left) {
+          logger.warning(
+            "ranks are lost, the others go on", metadata: ["ranks": "\(survivors.count) of \(hosts.slots)"])
+        }
+      } else if looks.isEmpty, clock.now >= next {
+        for host in watched { looks[host] = try shell.start(mark.ranks(), on: host) }
       }
       usleep(20_000)
     }

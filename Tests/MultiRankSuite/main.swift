@@ -4,6 +4,7 @@
 //   mpirun -np 3 multirank-suite [GROUP …]
 //   mpirun -np 3 multirank-suite end NAME [RANK]    see EndCases.swift
 //   mpirun -np 3 multirank-suite stuck NAME RANK [HOW]    see GuardCases.swift
+//   mpirun --with-ft ulfm -np 8 multirank-suite survivors    see SurvivorCases.swift
 //   mpirun -np 3 multirank-suite matrix all|COUNT [SEED [afar]]   see MismatchMatrix.swift
 //   mpirun -np 2 multirank-suite soak SMALL LARGE   see Soak.swift
 //   multirank-suite checkpoints FOLDER EPOCHS EVERY PAUSE   see CheckpointCampaign.swift
@@ -24,6 +25,8 @@ if wanted.first == "end" {
 } else if wanted.first == "stuck" {
   let arguments = Array(CommandLine.arguments.dropFirst(2))
   try runStuck(arguments[0], culprit: Int(arguments[1])!, how: arguments.count > 2 ? arguments[2] : "allreduce")
+} else if wanted.first == "survivors" {
+  try runSurvivors()
 } else if wanted.first == "matrix" {
   let arguments = Array(wanted.dropFirst())
   try withMPI { world in

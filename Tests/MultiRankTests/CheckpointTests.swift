@@ -91,7 +91,7 @@ extension MultiRankTests {
     /// A sample of `Tests/checkpoints.sh`.
     @Test func killedWhileWriting() async throws {
       let outcome = try await Launcher.alone(
-        "/usr/bin/env", ["bash", Self.script("checkpoints.sh"), "10", Launcher.path(of: "multirank-suite")])
+        "/usr/bin/env", ["bash", Self.script("checkpoints.sh"), "8", Launcher.path(of: "multirank-suite")])
       #expect(outcome.exitCode == 0, "\(outcome)")
     }
 

@@ -52,7 +52,25 @@ struct ScheduleExecutor: ~Copyable {
     kernel: ReduceKernel, wire: WireFormat, _ site: CallSite
   ) throws(MPIError) {
     begin(schedule, over: ranks, on: buffer, elementSize: elementSize, kernel: kernel, wire: wire)
-    while !isComplete { try poll(schedule.end, site) }
+    do throws(MPIError) {
+      while !isComplete { try poll(schedule.end, site) }
+    } catch {
+      abandon(after: error)
+      throw error
+    }
+  }
+
+  /// When a rank is lost: makes MPI leave the memory alone that messages were to come to, before its owner frees it.
+  mutating func abandon(after error: MPIError) {
+    guard error.isRankLost else { return }
+    // So that nothing waits for the others, who may not know of it yet.
+    communicator.revoke()
+    let end = ContinuousClock.now + .seconds(2)
+    for slot in 0..<Self.window {
+      while !communicator.giveUp(&receiving[slot]) || !communicator.giveUp(&sending[slot]) {
+        if ContinuousClock.now > end { return }
+      }
+    }
   }
 
   /// Makes a schedule the one that ``poll(_:starting:_:)`` moves on. The one before must be complete.

@@ -166,11 +166,18 @@ final class Board {
     _ = base.word(0).compareExchange(expected: 0, desired: max(time, 1), ordering: .acquiringAndReleasing)
   }
 
+  /// The code with which all ranks of the host are to end; `nil` for none.
+  var ending: Int32? {
+    let value = base.word(16).load(ordering: .acquiring)
+    return value == 0 ? nil : Int32(truncatingIfNeeded: value) - 1
+  }
+  func setEnding(_ code: Int32) { base.word(16).store(UInt64(UInt32(bitPattern: code)) + 1, ordering: .releasing) }
+
   /// Whether this is the first of the host's ranks to ask: of an error that all have, one need speak.
   func speaksFirst() -> Bool { base.word(8).exchange(1, ordering: .acquiringAndReleasing) == 0 }
 
   /// Whether this is the first of the host's ranks to end the job: the launcher mixes up several that do it at once.
-  func endsFirst() -> Bool { base.word(16).exchange(1, ordering: .acquiringAndReleasing) == 0 }
+  func endsFirst() -> Bool { base.word(24).exchange(1, ordering: .acquiringAndReleasing) == 0 }
 
   /// The processes of the host's ranks.
   var processes: [Int32] { (0..<rankCount).map(process) }

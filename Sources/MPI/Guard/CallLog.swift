@@ -460,6 +460,15 @@ extension Communicator {
     try child.log!.look(over: child, CallSite(#fileID, #line))
   }
 
+  /// Starts the log of those that are left of this communicator. They may have made different numbers of others of it
+  /// before they had to stop, so their numbers tell which it is.
+  func startLog(ofSurvivors left: Communicator) throws(MPIError) {
+    guard let log, left.size > 1 else { return }
+    let members = try left.worldRanks()
+    let id = members.reduce(log.id) { ($0 ^ UInt64($1)) &* 0x9e37_79b9_7f4a_7c15 } &* 0xbf58_476d_1ce4_e5b9 | 1
+    left.log = CallLog(id: id, members: members, rank: left.rank)
+  }
+
   /// One was made that this rank isn't in.
   func skipChild() { _ = log?.nextChild() }
 

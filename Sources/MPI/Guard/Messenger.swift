@@ -14,6 +14,8 @@ struct RankState: BitwiseCopyable {
   var isQuestion: UInt8 = 0
   /// Whether the rank that asks has waited for its deadline.
   var isAlarm: UInt8 = 0
+  /// Whether the rank that gets it is to end, with the code that `sequence` is.
+  var isEnding: UInt8 = 0
   /// Whether it is inside of the last call.
   var isInside: UInt8 = 0
   /// How far it is in the communicator.

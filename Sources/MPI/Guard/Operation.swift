@@ -6,6 +6,8 @@ package enum Operation: UInt8, Sendable {
   case immediateBarrier, immediateBroadcast, immediateAllreduce
   // Between two ranks, or of this one alone.
   case send, receive, probe, wait, finalize, free
+  /// Waiting for those that are left when a rank is lost.
+  case survivors
 
   /// Its name in the interface.
   var name: String { self == .finalize ? "the end of withMPI" : "\(self)" }

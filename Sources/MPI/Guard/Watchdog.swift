@@ -85,6 +85,20 @@ final class Watchdog: @unchecked Sendable {
   /// No more reports: the job ends as it should, or somebody else ends it.
   func stop() { isEnding.store(true, ordering: .releasing) }
 
+  /// Ends all other ranks. Where losses are survived their launcher doesn't: once a rank is lost, that of Open MPI 5 takes
+  /// no more notice of one that wants to end the job.
+  func endOthers(code: Int32) {
+    guard FaultTolerance.current != nil else { return }
+    board.setEnding(code)
+    guard let messenger else { return }
+    var state = RankState()
+    (state.token, state.isEnding, state.sequence) = (addresses[0].token, 1, UInt64(UInt32(bitPattern: code)))
+    // One may get lost.
+    for _ in 0..<2 {
+      for other in addresses.indices where indices[other] == nil { send(state, to: addresses[other], messenger) }
+    }
+  }
+
   private func run() {
     // Signals are the program's affair.
     var (all, before) = (sigset_t(), sigset_t())
@@ -115,6 +129,7 @@ final class Watchdog: @unchecked Sendable {
     var last = now()
     while !isEnding.load(ordering: .acquiring) {
       serve(until: now() + Self.tick)
+      if let code = board.ending { endJob(code: code) }
       // While the process was stopped, no time passed for it.
       let passed = min(now() - last, 2 * Self.tick)
       last = now()
@@ -260,6 +275,10 @@ final class Watchdog: @unchecked Sendable {
       while let sender = messenger.receive(into: buffer) {
         let state = buffer.load(as: RankState.self)
         guard state.token == addresses[0].token else { continue }
+        if state.isEnding == 1 {
+          board.setEnding(Int32(truncatingIfNeeded: state.sequence))
+          continue
+        }
         guard state.isQuestion == 1 else {
           take(buffer.baseAddress!)
           continue

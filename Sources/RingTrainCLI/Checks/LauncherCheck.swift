@@ -26,18 +26,14 @@ struct LauncherCheck {
     }
     let outcome: BoundedCommand.Outcome
     do {
-      outcome = try BoundedCommand([launcher, "--version"]).finish(by: .now + .seconds(10))
+      outcome = try ask(launcher)
     } catch {
       return .failure(.launcher, "\(error)", advice: "install openmpi-bin, or \(advice)")
     }
     guard outcome.exitCode != nil else {
       return .failure(.launcher, "\(name) doesn't answer: `\(launcher) --version` took more than 10 s", advice: advice)
     }
-    // As orterun, which mpirun is a link to, it calls itself by its other name.
-    guard
-      let found = version(in: outcome.output, after: "(Open MPI) ")
-        ?? version(in: outcome.output, after: "(OpenRTE) ")
-    else {
+    guard let found = launcherVersion(in: outcome.output) else {
       let first = outcome.output.split(separator: "\n").first ?? "nothing"
       return .failure(
         .launcher, "\(name) isn't Open MPI's: it says \(first.prefix(80)); the library is Open MPI \(library)",
@@ -48,6 +44,21 @@ struct LauncherCheck {
     func series(_ version: String) -> [Substring] { Array(version.split(separator: ".").prefix(2)) }
     return series(found) == series(library) || isRunning
       ? .warning(.launcher, text, advice: advice) : .failure(.launcher, text, advice: advice)
+  }
+
+  /// The first number of an mpirun's version; `nil` where it doesn't tell, or isn't Open MPI's.
+  static func series(of launcher: String) -> Int? {
+    guard let outcome = try? ask(launcher), let version = launcherVersion(in: outcome.output) else { return nil }
+    return version.split(separator: ".").first.flatMap { Int($0) }
+  }
+
+  private static func ask(_ launcher: String) throws -> BoundedCommand.Outcome {
+    try BoundedCommand([launcher, "--version"]).finish(by: .now + .seconds(10))
+  }
+
+  /// As orterun, which mpirun 4 is a link to, it calls itself by its other name.
+  private static func launcherVersion(in text: String) -> String? {
+    version(in: text, after: "(Open MPI) ") ?? version(in: text, after: "(OpenRTE) ")
   }
 
   private static func version(in text: String, after mark: String) -> String? {
