@@ -7,7 +7,8 @@ import MPI
 public struct GradientExchange: Sendable {
   /// Whether gradients of some layers travel while those of others are computed.
   public enum Overlap: String, Sendable, CaseIterable {
-    /// Where there are several hosts. Within one, averaging takes less time than looking after messages meanwhile.
+    /// Where there are several hosts, and no losses of ranks to be survived. Within one, averaging takes less time than
+    /// looking after messages meanwhile.
     case automatic
     case on
     case off
@@ -146,7 +147,8 @@ final class GradientExchanger<Scalar: TrainingScalar & MPIElement>: StepObserver
       case .on: true
       case .off: false
       }
-    if wants, communicator.size > 1, !exchange.shardsOptimizer, let buffer {
+    // What is under way when a rank is lost can't be taken back for certain.
+    if wants, communicator.size > 1, !exchange.shardsOptimizer, !Communicator.survivesLosses, let buffer {
       // The tail first: what it says is needed in this step.
       overlapped = try OverlappedAllreduce(
         buffer, parts: parts + [trainable..<buffer.count], wanted: [parts.count] + wanted, over: communicator,

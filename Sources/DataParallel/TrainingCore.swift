@@ -102,7 +102,7 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
     // Where ranks may be lost each step is to be whole: others go on from it.
     exchanger = try GradientExchanger(
       for: model, over: communicator, exchange,
-      mayDefer: clipNorm == nil && !optimizer.needsWholeTensors && !Communicator.survivesLosses)
+      mayDefer: clipNorm == nil && !optimizer.needsWholeTensors)
     owned = exchanger.owned
     trainable = count - model.statisticCount
     self.optimizer.prepare(ParameterLayout(model), owning: owned)
