@@ -49,7 +49,7 @@ private struct FullBatch: Solver {
       default: 0.2
       }
     let hasKinks = optimum.hasKinks
-    let steps = hasKinks ? 8000 : optimum.penalty.truncation > 0 ? 4000 : optimum.data == "digits" ? 500 : 2000
+    let steps = hasKinks ? 20_000 : optimum.penalty.truncation > 0 ? 10_000 : optimum.data == "digits" ? 1000 : 2000
     var trainer = try FullBatchTrainer(
       model,
       // Where a loss has kinks gradients don't vanish at the optimum, so the rate must.
