@@ -69,6 +69,8 @@ public struct FullBatchTrainer<M: Model, O: Optimizer> where O.Scalar == M.Scala
       let totals = try shard.withBatch { rows in
         try core.step { block, compute in try compute(rows[blocks[block]], nil) }
       }
+      // Whoever is told of the step may call MPI.
+      try core.settle()
       loss = totals.weight > 0 ? totals.loss / totals.weight : 0
       try onStep(core.steps, loss)
       if self.rule?.isExhausted(by: loss) == true, !core.optimizer.lowerLearningRate() { break }

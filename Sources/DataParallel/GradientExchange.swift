@@ -5,7 +5,8 @@ import MPI
 
 /// How the ranks' gradients are added up.
 public struct GradientExchange: Sendable {
-  /// Whether gradients of some layers travel while those of others are computed.
+  /// Whether gradients of some layers travel while those of others are computed, and while the next step begins. Where they
+  /// do, a model calls MPI through its step's observer alone.
   public enum Overlap: String, Sendable, CaseIterable {
     /// Where there are several hosts, and no losses of ranks to be survived. Within one, averaging takes less time than
     /// looking after messages meanwhile.

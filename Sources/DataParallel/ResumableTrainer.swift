@@ -103,9 +103,10 @@ extension ResumableTrainer {
   mutating func answerCalls() throws {
     guard core.isCalling, let checkpointer else { return }
     core.isCalling = false
+    // What is under way has the network for itself.
+    try core.settle()
     let answer = try checkpointer.confer(after: core.steps)
     guard answer.writes else { return }
-    try core.settle()
     checkpointer.write(try capture(), step: core.steps)
     guard answer.stops else { return }
     try checkpointer.finish()
