@@ -1,5 +1,6 @@
+import Collectives
 import Glibc
-import RingTrain
+import MPI
 
 /// Calls in which a rank is lost, one after another; as it is what those of the next have to do with is one rank less.
 private let survived: [(name: String, call: @Sendable (Communicator) throws -> Void)] = [
