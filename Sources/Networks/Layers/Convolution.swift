@@ -170,10 +170,10 @@ final class ConvolutionOperation: Operation {
           strides, dilations, padding, padding), "dnnl_dilated_convolution_backward_weights_desc_init")
     }
     var descriptor: PrimitiveDescriptor
-    do {
-      descriptor = try PrimitiveDescriptor(operation, forward: forwardDescriptor)
-    } catch {
-      // Only some implementations write the order that forward reads.
+    // Only some implementations write the order that forward reads, and not always a fast one does.
+    if let direct = try? PrimitiveDescriptor(operation, forward: forwardDescriptor), !direct.isReference {
+      descriptor = direct
+    } else {
       operation.diff_weights_desc = try MemoryDescriptor.any(weightExtents).raw
       descriptor = try PrimitiveDescriptor(operation, forward: forwardDescriptor)
     }

@@ -44,6 +44,15 @@ final class PrimitiveDescriptor {
 
   deinit { dnnl_primitive_desc_destroy(handle) }
 
+  /// Whether it is one of oneDNN's plain loops, which compute anything, and slowly.
+  var isReference: Bool {
+    var name: UnsafePointer<CChar>?
+    guard dnnl_primitive_desc_query(handle, dnnl_query_impl_info_str, 0, &name) == dnnl_success, let name else {
+      return false
+    }
+    return String(cString: name).hasPrefix("ref")
+  }
+
   /// The memory that the primitive wants for an argument.
   func memory(_ argument: dnnl_query_t, _ index: Int = 0) -> MemoryDescriptor {
     MemoryDescriptor(dnnl_primitive_desc_query_md(handle, argument, Int32(index)).pointee)
