@@ -70,7 +70,7 @@ let package = Package(
       name: "scaling-report", dependencies: ["Measurement", argumentParser], path: "Benchmarks/Scaling/Report"),
 
     .target(name: "TestSupport", path: "Tests/TestSupport"),
-    .testTarget(name: "NetworksTests", dependencies: ["Networks", "Learning", "Kernels"]),
+    .testTarget(name: "NetworksTests", dependencies: ["Networks", "Learning", "Kernels", "CKernels"]),
     .testTarget(name: "NetworkFilesTests", dependencies: ["NetworkFiles", "Networks", "Learning", "TestSupport"]),
     .testTarget(name: "LearningTests", dependencies: ["Learning"]),
     .testTarget(name: "CollectivesTests", dependencies: ["Collectives", "MPI"]),

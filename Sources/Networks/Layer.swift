@@ -60,6 +60,8 @@ protocol Operation: AnyObject {
   var output: Tensor { get }
   /// Whether backward reads the output: it must not be overwritten then.
   var keepsOutput: Bool { get }
+  /// Whether a ReLU that the layer does as well is a part of its way back, too.
+  var masksGradient: Bool { get }
 
   /// Makes the way back.
   ///
@@ -83,6 +85,7 @@ protocol Operation: AnyObject {
 
 extension Operation {
   var keepsOutput: Bool { false }
+  var masksGradient: Bool { false }
   func forward(_ run: Run, needed: (Range<Int>) throws -> Void) throws { try forward(run) }
   func backwardParameters(_ run: Run) throws {}
   func backwardParameters(_ run: Run, complete: (Range<Int>) throws -> Void) throws { try backwardParameters(run) }

@@ -43,7 +43,8 @@ final class Pass {
       let operation: any Operation
       if let activation = layer as? any ActivationLayer {
         operation = try ActivationOperation(
-          activation, on: current, in: builder, isDone: previousAbsorbs && activation is ReLU)
+          activation, on: current, in: builder,
+          absorbedBy: previousAbsorbs && activation is ReLU ? operations.last : nil)
         previousAbsorbs = false
       } else {
         let nextIsReLU = index + 1 < layers.count && layers[index + 1] is ReLU

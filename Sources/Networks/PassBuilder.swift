@@ -79,6 +79,8 @@ final class PassBuilder {
   /// Gradients between layers take turns in two places: while one is computed, only the one before is read.
   private var slotSizes = [0, 0]
   private var slots: [(memory: Memory, slot: Int)] = []
+  /// What is worth nothing from layer to layer lies in one place.
+  private var scratch: [Memory] = []
 
   /// - Parameter arrays: those of the network; `nil` when they are to be found out.
   init(
@@ -153,6 +155,13 @@ final class PassBuilder {
     return memory
   }
 
+  /// As many elements, worth nothing once another layer runs, or the same one on its way back.
+  func scratch(_ count: Int) throws -> Memory {
+    let memory = try Memory(.plain([count]))
+    scratch.append(memory)
+    return memory
+  }
+
   private func place(_ memory: Memory, at offset: Int) { placed.append((memory, offset)) }
 
   /// Everything has its place now.
@@ -161,7 +170,9 @@ final class PassBuilder {
     let starts = [end, end + slotSizes[0]]
     for (memory, slot) in slots { place(memory, at: starts[slot]) }
     slots = []
-    return end + slotSizes[0] + slotSizes[1]
+    let start = end + slotSizes[0] + slotSizes[1]
+    for memory in scratch { place(memory, at: start) }
+    return start + (scratch.map(\.descriptor.byteCount).max() ?? 0)
   }
 
   // MARK: Parameters

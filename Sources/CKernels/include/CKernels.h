@@ -240,4 +240,27 @@ void rt_layer_norm_input(int64_t rows, int64_t count, const float *x, const floa
 void rt_dropout(const rt_channels *tensor, const uint64_t *keys, uint32_t threshold, float scale, const float *x,
                 float *y);
 
+// Products for fully connected layers. A matrix in panels lies as [columns ÷ 16][rows][16], the last panel filled up:
+// rows of 16 columns one under the other. Weights are outputs × inputs in panels. What belongs to samples is turned
+// round for it: the panels of X, samples × values, are values × samples, filled up with zeros where it says `pack`.
+
+enum { rt_panel_width = 16 };
+
+/// Puts X, samples × values and row-major, in panels of samples. `sums`, unless it is NULL, gets Σ over the samples.
+/// Where `active`, as large as X, isn't above 0 the value counts as 0; it may be NULL.
+void rt_panels_pack(int64_t samples, int64_t values, const float *x, const float *active, float *panels, float *sums);
+/// The other way round, with `bias` added to each sample unless it is NULL, and with `relu` not below 0.
+void rt_panels_unpack(int64_t samples, int64_t values, const float *panels, const float *bias, int relu, float *y);
+
+/// Y = W · X over some of the inputs, beginning with a whole panel; with `adds` added to what there is. X and Y in panels
+/// of samples.
+void rt_panels_forward(int64_t samples, int64_t outputs, int64_t inputs, int64_t first, int64_t count,
+                       const float *weights, const float *x, float *y, int adds);
+/// The gradient by the weights of some inputs, in panels as they are: `dy` in panels of samples, `x` row-major.
+void rt_panels_weight_gradient(int64_t samples, int64_t outputs, int64_t inputs, int64_t first, int64_t count,
+                               const float *dy, const float *x, float *gradient);
+/// The gradient by X, row-major, from `dy` in panels of samples.
+void rt_panels_input_gradient(int64_t samples, int64_t outputs, int64_t inputs, const float *weights, const float *dy,
+                              float *dx);
+
 #endif

@@ -48,11 +48,11 @@ extension ActivationLayer {
   var needsInput: Bool { false }
   func outputShape(for input: [Int]) throws(ShapeMismatch) -> [Int] { input }
   func operation(on input: Tensor, in builder: PassBuilder) throws -> any Operation {
-    try ActivationOperation(self, on: input, in: builder, isDone: false)
+    try ActivationOperation(self, on: input, in: builder)
   }
 }
 
-/// In place where that is allowed; for a ReLU that the layer before has already done, the way back alone.
+/// In place where that is allowed. Of a ReLU that the layer before does, the way back alone is left, or nothing.
 final class ActivationOperation: Operation {
   let output: Tensor
   private let layer: any ActivationLayer
@@ -61,9 +61,17 @@ final class ActivationOperation: Operation {
   private let forwardPrimitive: Primitive?
   private var backward: [Primitive] = []
 
+  /// Whether the layer before does it on the way back.
+  private let isUndone: Bool
+
   var keepsOutput: Bool { !layer.needsInput }
 
-  init(_ layer: any ActivationLayer, on input: Tensor, in builder: PassBuilder, isDone: Bool) throws {
+  /// - Parameter absorber: the layer before, if it does the same.
+  init(
+    _ layer: any ActivationLayer, on input: Tensor, in builder: PassBuilder, absorbedBy absorber: (any Operation)? = nil
+  ) throws {
+    let isDone = absorber != nil
+    isUndone = absorber?.masksGradient ?? false
     self.layer = layer
     self.input = input
     var source = input.memory.descriptor.raw
@@ -80,6 +88,7 @@ final class ActivationOperation: Operation {
 
   func makeBackward(from outputGradient: Memory, wantsInput: Bool, in builder: PassBuilder) throws -> Memory? {
     guard wantsInput else { return nil }
+    if isUndone { return outputGradient }
     let (gradient, reorder) = try builder.reorderedGradient(outputGradient, to: input.memory.descriptor)
     var data = input.memory.descriptor.raw
     var difference = data

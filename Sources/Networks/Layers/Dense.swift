@@ -24,10 +24,12 @@ public struct Dense: LayerDefinition {
   var absorbsReLU: Bool { true }
 
   func operation(on input: Tensor, in builder: PassBuilder) throws -> any Operation {
-    try DenseOperation(self, on: input, in: builder)
+    if Self.usesPanels(in: builder) { return try PanelDenseOperation(self, on: input, in: builder) }
+    return try DenseOperation(self, on: input, in: builder)
   }
 }
 
+/// Fully connected, by oneDNN.
 final class DenseOperation: Operation {
   let output: Tensor
   private let layer: Dense
@@ -66,10 +68,7 @@ final class DenseOperation: Operation {
     weight = try builder.array(
       "weight", extents, shape: [layer.outputs, input.count], initialization: .uniform(bound),
       preferred: {
-        let best = try describe(.any(extents)).memory(dnnl_query_weights_md)
-        // Where oneDNN would have them input by input, output by output does as well, and slices are neighbours.
-        guard extents.count == 2, best == (try MemoryDescriptor(extents, dnnl_ba)) else { return best }
-        return try .plain(extents)
+        try describe(.any(extents)).memory(dnnl_query_weights_md)
       },
       slices: { stored in
         // As many as there are in whole blocks of outputs, if these lie one behind the other.
@@ -157,12 +156,8 @@ final class DenseOperation: Operation {
   private func makeSlices(from target: Memory, in builder: PassBuilder) throws {
     let slices = builder.arrays[weight].slices
     guard slices > 1 else { return }
-    // Where oneDNN multiplies by a general product, gradients of few outputs take it twice as long.
-    let isBlocked = builder.arrays[weight].stored.isBlocked
-    let least = isBlocked ? 1 : 512
-    let groups = sequence(first: slices) { $0 > 1 ? $0 / 2 : nil }.first { layer.outputs / $0 >= least } ?? 1
     outputSlices = try makeOutputSlices(slices, in: builder)
-    gradientSlices = try makeGradientSlices(groups, from: target, in: builder)
+    gradientSlices = try makeGradientSlices(slices, from: target, in: builder)
   }
 
   /// A part of the arrays, in as many equal ones.

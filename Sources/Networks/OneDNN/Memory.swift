@@ -29,6 +29,19 @@ struct MemoryDescriptor: Equatable, @unchecked Sendable {  // a value
     return try MemoryDescriptor(extents, tags[extents.count - 1], type: type)
   }
 
+  /// A matrix in panels of 16 columns: row by row within a panel, one panel behind the other, the last filled up.
+  static func panels(_ extents: [Int]) throws(OneDNNError) -> MemoryDescriptor {
+    var descriptor = try MemoryDescriptor.plain(extents)
+    // There is no tag for it.
+    descriptor.raw.padded_dims.1 = Int64((extents[1] + 15) / 16 * 16)
+    descriptor.raw.format_desc.blocking.strides.0 = 16
+    descriptor.raw.format_desc.blocking.strides.1 = Int64(extents[0]) * 16
+    descriptor.raw.format_desc.blocking.inner_nblks = 1
+    descriptor.raw.format_desc.blocking.inner_blks.0 = 16
+    descriptor.raw.format_desc.blocking.inner_idxs.0 = 1
+    return descriptor
+  }
+
   static func == (a: MemoryDescriptor, b: MemoryDescriptor) -> Bool {
     withUnsafePointer(to: a.raw) { a in withUnsafePointer(to: b.raw) { b in dnnl_memory_desc_equal(a, b) != 0 } }
   }
@@ -45,9 +58,6 @@ struct MemoryDescriptor: Equatable, @unchecked Sendable {  // a value
     return numbers(raw.padded_dims, rank) + numbers(blocking.strides, rank) + numbers(blocking.inner_blks, blocks)
       + numbers(blocking.inner_idxs, blocks)
   }
-
-  /// Whether elements lie in blocks.
-  var isBlocked: Bool { raw.format_desc.blocking.inner_nblks > 0 }
 
   /// The same order with elements of another type.
   func typed(_ type: dnnl_data_type_t) -> MemoryDescriptor {

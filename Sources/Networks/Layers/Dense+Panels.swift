@@ -1,0 +1,134 @@
+import CKernels
+import COneDNN
+
+extension Dense {
+  /// Whether products of our own are faster than oneDNN's: where it has no blocks of its own to keep weights in, as
+  /// with AVX-512, and so multiplies by a general product.
+  static func usesPanels(in builder: PassBuilder) -> Bool {
+    let blocks = dnnl_cpu_isa_avx512_core.rawValue
+    return builder.type == dnnl_f32 && dnnl_get_effective_cpu_isa().rawValue & blocks != blocks
+  }
+}
+
+/// Fully connected, with weights in panels of 16 inputs: [inputs ÷ 16][outputs][16], the last filled up with zeros. All
+/// three products read them one behind the other, and some inputs' weights are neighbours: slices.
+final class PanelDenseOperation: Operation {
+  let output: Tensor
+  private let layer: Dense
+  /// The input, row by row.
+  private let source: Memory
+  private let sourceReorder: Primitive?
+  private let batch: Int
+  private let inputs: Int
+  private let weight: Int
+  private let bias: Int?
+  private let weights: Memory
+  private let biases: Memory?
+  private let relu: Bool
+  private let slices: [(inputs: Range<Int>, range: Range<Int>)]
+  let announcesSlices: Bool
+  /// The input turned round, and the sums behind it.
+  private let panels: Memory
+
+  private var outputGradient: Memory?
+  private var outputReorder: Primitive?
+  /// The gradient by the output turned round.
+  private var gradientPanels: Memory?
+  private var weightGradient: Memory?
+  private var biasGradient: Memory?
+  private var inputGradient: Memory?
+
+  var masksGradient: Bool { relu }
+
+  init(_ layer: Dense, on input: Tensor, in builder: PassBuilder) throws {
+    self.layer = layer
+    (batch, inputs, relu) = (builder.batch, input.count, builder.absorbsReLU)
+    (source, sourceReorder) = try builder.reordered(input.memory, to: .plain(input.memory.descriptor.extents))
+    let bound = 1 / Double(inputs).squareRoot()
+    let extents = [layer.outputs, inputs]
+    weight = try builder.array(
+      "weight", extents, initialization: .uniform(bound), preferred: { try .panels(extents) },
+      slices: { stored in
+        let panels = Self.panelCount(extents[1])
+        return stored.byteCount < 1 << 20 ? 1 : (1...8).last { panels % $0 == 0 }!
+      })
+    bias =
+      layer.bias
+      ? try builder.array("bias", [layer.outputs], initialization: .uniform(bound)) { try .plain([layer.outputs]) }
+      : nil
+    weights = try builder.values(of: weight)
+    biases = try bias.map { try builder.values(of: $0) }
+    output = try builder.tensor([layer.outputs], .plain([batch, layer.outputs]))
+    panels = try builder.scratch(Self.panelCount(batch) * Self.width * (inputs + layer.outputs))
+
+    let array = builder.arrays[weight]
+    announcesSlices = builder.isSliced && array.slices > 1
+    let inputsEach = Self.panelCount(inputs) / array.slices * Self.width
+    let last = bias.map { builder.arrays[$0].range.upperBound }
+    // In a network's first pass, which isn't sliced, arrays have no place yet.
+    slices = (0..<(announcesSlices ? array.slices : 0)).map { [inputs] index in
+      let start = inputsEach * index
+      var range = array.slice(index)
+      if let last, index == array.slices - 1 { range = range.lowerBound..<last }
+      return (start..<min(start + inputsEach, inputs), range)
+    }
+  }
+
+  private static let width = Int(rt_panel_width)
+  private static func panelCount(_ columns: Int) -> Int { (columns + width - 1) / width }
+
+  func makeBackward(from outputGradient: Memory, wantsInput: Bool, in builder: PassBuilder) throws -> Memory? {
+    let (gradient, reorder) = try builder.reorderedGradient(outputGradient, to: output.memory.descriptor)
+    (self.outputGradient, outputReorder) = (gradient, reorder)
+    gradientPanels = try builder.scratch(Self.panelCount(batch) * Self.width * layer.outputs)
+    weightGradient = try builder.gradient(of: weight)
+    biasGradient = try bias.map { try builder.gradient(of: $0) }
+    if wantsInput { inputGradient = try builder.gradient(source.descriptor, after: gradient) }
+    return inputGradient
+  }
+
+  func forward(_ run: Run, needed: (Range<Int>) throws -> Void) throws {
+    try sourceReorder?.execute()
+    rt_panels_pack(Int64(batch), Int64(inputs), source.floats, nil, panels.floats, nil)
+    let sums = panels.floats + Self.panelCount(batch) * Self.width * inputs
+    if announcesSlices {
+      // Biases came with the last slice.
+      for (number, slice) in (slices.suffix(1) + slices.dropLast()).enumerated() {
+        try needed(slice.range)
+        multiply(slice.inputs, to: sums, adds: number > 0)
+      }
+    } else {
+      multiply(0..<inputs, to: sums, adds: false)
+    }
+    rt_panels_unpack(
+      Int64(batch), Int64(layer.outputs), sums, biases?.floats, relu ? 1 : 0, output.memory.floats)
+  }
+
+  private func multiply(_ range: Range<Int>, to sums: UnsafeMutablePointer<Float>, adds: Bool) {
+    rt_panels_forward(
+      Int64(batch), Int64(layer.outputs), Int64(inputs), Int64(range.lowerBound), Int64(range.count), weights.floats,
+      panels.floats, sums, adds ? 1 : 0)
+  }
+
+  func backwardParameters(_ run: Run, complete: (Range<Int>) throws -> Void) throws {
+    try outputReorder?.execute()
+    rt_panels_pack(
+      Int64(batch), Int64(layer.outputs), outputGradient!.floats, relu ? output.memory.floats : nil,
+      gradientPanels!.floats, biasGradient?.floats)
+    for slice in announcesSlices ? slices : [(0..<inputs, 0..<0)] {
+      rt_panels_weight_gradient(
+        Int64(batch), Int64(layer.outputs), Int64(inputs), Int64(slice.inputs.lowerBound), Int64(slice.inputs.count),
+        gradientPanels!.floats, source.floats, weightGradient!.floats)
+      if announcesSlices { try complete(slice.range) }
+    }
+  }
+
+  func backwardInput(_ run: Run) throws {
+    guard let inputGradient else { return }
+    rt_panels_input_gradient(
+      Int64(batch), Int64(layer.outputs), Int64(inputs), weights.floats, gradientPanels!.floats, inputGradient.floats)
+  }
+
+  func forward(_ run: Run) throws { try forward(run) { _ in } }
+  func backwardParameters(_ run: Run) throws { try backwardParameters(run) { _ in } }
+}
