@@ -138,7 +138,7 @@ final class GradientExchanger<Scalar: TrainingScalar & MPIElement>: StepObserver
     self.parts = parts
     counts = parts.map(\.count)
     missing = counts
-    wanted = Self.wanted(parts)
+    wanted = Self.wanted(parts, tensors: model.tensorCounts)
     settled = wanted.count
     let trainable = counts.reduce(0, +)
     let wants =
@@ -172,18 +172,15 @@ final class GradientExchanger<Scalar: TrainingScalar & MPIElement>: StepObserver
       parameterCount: bucket.gradient.count, in: blocks.elements(of: blocks.own.lowerBound + block))
   }
 
-  /// Layers are needed from the first to the last; of one that comes in slices, which follow each other upwards, the last
-  /// slice first, since the layer's small arrays are with it.
-  private static func wanted(_ parts: [Range<Int>]) -> [Int] {
-    var layers: [[Int]] = []
-    for part in parts.indices {
-      if part > 0, parts[part].lowerBound == parts[part - 1].upperBound {
-        layers[layers.count - 1].append(part)
-      } else {
-        layers.append([part])
-      }
+  /// Layers are needed from the first to the last. Slices of one tensor follow each other upwards; the last comes first,
+  /// since the layer's small arrays are with it.
+  private static func wanted(_ parts: [Range<Int>], tensors counts: [Int]) -> [Int] {
+    let ends = counts.reduce(into: []) { $0.append(($0.last ?? 0) + $1) }
+    let layers = Dictionary(grouping: parts.indices) { part in ends.firstIndex { $0 > parts[part].lowerBound } ?? 0 }
+    return layers.sorted { $0.key < $1.key }.flatMap { _, slices in
+      let slices = slices.sorted { parts[$0].lowerBound < parts[$1].lowerBound }
+      return slices.suffix(1) + slices.dropLast()
     }
-    return layers.reversed().flatMap { $0.suffix(1) + $0.dropLast() }
   }
 
   /// Starts a step. What isn't up to date yet is updated meanwhile.

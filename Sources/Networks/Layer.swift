@@ -79,6 +79,8 @@ protocol Operation: AnyObject {
   /// The same; where ``announcesSlices``, `complete` is called with each slice of the flat buffer in turn.
   func backwardParameters(_ run: Run, complete: (Range<Int>) throws -> Void) throws
   var announcesSlices: Bool { get }
+  /// The slices that it left for when every layer has been there.
+  func backwardRest(_ run: Run, complete: (Range<Int>) throws -> Void) throws
   /// The gradient by the input, if that was wanted.
   func backwardInput(_ run: Run) throws
 }
@@ -90,4 +92,5 @@ extension Operation {
   func backwardParameters(_ run: Run) throws {}
   func backwardParameters(_ run: Run, complete: (Range<Int>) throws -> Void) throws { try backwardParameters(run) }
   var announcesSlices: Bool { false }
+  func backwardRest(_ run: Run, complete: (Range<Int>) throws -> Void) throws {}
 }

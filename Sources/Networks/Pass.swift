@@ -133,6 +133,9 @@ final class Pass {
       }
       try operation.backwardInput(run)
     }
+    if announce, let observer = run.step.observer {
+      for operation in operations { try operation.backwardRest(run) { try observer.gradientComplete($0) } }
+    }
     return sum
   }
 

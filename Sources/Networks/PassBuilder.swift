@@ -20,6 +20,8 @@ struct ParameterArray {
   let isTrainable: Bool
   /// In how many equal parts it can be gone through one after the other: neighbours in memory.
   let slices: Int
+  /// Of how many the gradient comes on the way back; those of the others follow, from the first layer to the last.
+  let earlySlices: Int
   /// Where it lies in the flat buffer.
   var start = 0
 
@@ -184,11 +186,11 @@ final class PassBuilder {
   ///   - shape: those in a file of weights; the same by default.
   ///   - tag: the order in memory that the extents are plain in.
   ///   - preferred: how it is to lie in memory; asked for in the first pass only.
-  ///   - slices: in how many parts its gradient can be computed when it lies so.
+  ///   - slices: in how many parts its gradient can be computed when it lies so, and of how many it comes early.
   func array(
     _ name: String, _ extents: [Int], shape: [Int]? = nil, tag: dnnl_format_tag_t? = nil,
     initialization: Initialization, isTrainable: Bool = true, preferred: () throws -> MemoryDescriptor,
-    slices: (MemoryDescriptor) throws -> Int = { _ in 1 }
+    slices: (MemoryDescriptor) throws -> (count: Int, early: Int) = { _ in (1, 1) }
   ) throws -> Int {
     if let known = arrays.firstIndex(where: { $0.layer == layer && $0.name == name }) { return known }
     precondition(!areKnown, "a layer's parameters don't depend on the batch")
@@ -202,11 +204,13 @@ final class PassBuilder {
     }
     remainingValues -= count
     let stored = try preferred()
+    let (slices, early) = try slices(stored)
     arrays.append(
       ParameterArray(
         name: name, layer: layer, shape: shape ?? extents,
         plain: try tag.map { try MemoryDescriptor(extents, $0) } ?? .plain(extents), stored: stored,
-        initialization: initialization, isTrainable: isTrainable, slices: try slices(stored)))
+        initialization: initialization, isTrainable: isTrainable, slices: slices,
+        earlySlices: early))
     return arrays.count - 1
   }
 

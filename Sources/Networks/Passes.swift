@@ -179,16 +179,23 @@ final class Passes: @unchecked Sendable {  // all that changes is behind the loc
     return made
   }
 
-  /// In the order in which their gradient can be complete: layers from the last to the first, slices in order, each
-  /// layer's small arrays with its last slice.
+  /// In the order in which their gradient is complete: layers from the last to the first, of those in slices the early
+  /// ones; then the other slices, from the first layer to the last, so that something of every layer is still to travel
+  /// while the next step needs one after the other. A layer's small arrays go with its last slice.
   var gradientParts: [Range<Int>] {
-    ranges.indices.reversed().flatMap { layer -> [Range<Int>] in
-      guard let range = ranges[layer] else { return [] }
-      guard let array = arrays.first(where: { $0.layer == layer && $0.slices > 1 }) else { return [range] }
+    var (early, late): ([Range<Int>], [Range<Int>]) = ([], [])
+    for (layer, range) in ranges.enumerated().reversed() {
+      guard let range else { continue }
+      guard let array = arrays.first(where: { $0.layer == layer && $0.slices > 1 }) else {
+        early.append(range)
+        continue
+      }
       var parts = (0..<array.slices).map { array.slice($0) }
       parts[parts.count - 1] = parts.last!.lowerBound..<range.upperBound
-      return parts
+      early += parts.prefix(array.earlySlices)
+      late = parts.dropFirst(array.earlySlices) + late
     }
+    return early + late
   }
 
   private func clearGaps(_ gradient: UnsafeMutablePointer<Float>) {

@@ -25,7 +25,10 @@ final class PanelDenseOperation: Operation {
   private let weights: Memory
   private let biases: Memory?
   private let relu: Bool
-  private let slices: [(inputs: Range<Int>, range: Range<Int>)]
+  /// Some inputs, and where their weights lie in the flat buffer, the biases with the last.
+  private typealias Slice = (inputs: Range<Int>, range: Range<Int>)
+  private let slices: [Slice]
+  private let earlySlices: Int
   let announcesSlices: Bool
   /// The input turned round, and the sums behind it.
   private let panels: Memory
@@ -50,7 +53,8 @@ final class PanelDenseOperation: Operation {
       "weight", extents, initialization: .uniform(bound), preferred: { try .panels(extents) },
       slices: { stored in
         let panels = Self.panelCount(extents[1])
-        return stored.byteCount < 1 << 20 ? 1 : (1...8).last { panels % $0 == 0 }!
+        let count = stored.byteCount < 1 << 20 ? 1 : (1...8).last { panels % $0 == 0 }!
+        return (count, (count + 1) / 2)
       })
     bias =
       layer.bias
@@ -63,6 +67,7 @@ final class PanelDenseOperation: Operation {
 
     let array = builder.arrays[weight]
     announcesSlices = builder.isSliced && array.slices > 1
+    earlySlices = array.earlySlices
     let inputsEach = Self.panelCount(inputs) / array.slices * Self.width
     let last = bias.map { builder.arrays[$0].range.upperBound }
     // In a network's first pass, which isn't sliced, arrays have no place yet.
@@ -80,7 +85,8 @@ final class PanelDenseOperation: Operation {
   func makeBackward(from outputGradient: Memory, wantsInput: Bool, in builder: PassBuilder) throws -> Memory? {
     let (gradient, reorder) = try builder.reorderedGradient(outputGradient, to: output.memory.descriptor)
     (self.outputGradient, outputReorder) = (gradient, reorder)
-    gradientPanels = try builder.scratch(Self.panelCount(batch) * Self.width * layer.outputs)
+    let count = Self.panelCount(batch) * Self.width * layer.outputs
+    gradientPanels = try announcesSlices ? builder.tensor(.plain([count])) : builder.scratch(count)
     weightGradient = try builder.gradient(of: weight)
     biasGradient = try bias.map { try builder.gradient(of: $0) }
     if wantsInput { inputGradient = try builder.gradient(source.descriptor, after: gradient) }
@@ -115,12 +121,26 @@ final class PanelDenseOperation: Operation {
     rt_panels_pack(
       Int64(batch), Int64(layer.outputs), outputGradient!.floats, relu ? output.memory.floats : nil,
       gradientPanels!.floats, biasGradient?.floats)
-    for slice in announcesSlices ? slices : [(0..<inputs, 0..<0)] {
-      rt_panels_weight_gradient(
-        Int64(batch), Int64(layer.outputs), Int64(inputs), Int64(slice.inputs.lowerBound), Int64(slice.inputs.count),
-        gradientPanels!.floats, source.floats, weightGradient!.floats)
-      if announcesSlices { try complete(slice.range) }
+    if announcesSlices {
+      for slice in slices.prefix(earlySlices) { try computeGradient(of: slice, complete) }
+    } else {
+      computeGradient(of: 0..<inputs)
     }
+  }
+
+  func backwardRest(_ run: Run, complete: (Range<Int>) throws -> Void) throws {
+    for slice in slices.dropFirst(earlySlices) { try computeGradient(of: slice, complete) }
+  }
+
+  private func computeGradient(of slice: Slice, _ complete: (Range<Int>) throws -> Void) throws {
+    computeGradient(of: slice.inputs)
+    try complete(slice.range)
+  }
+
+  private func computeGradient(of range: Range<Int>) {
+    rt_panels_weight_gradient(
+      Int64(batch), Int64(layer.outputs), Int64(inputs), Int64(range.lowerBound), Int64(range.count),
+      gradientPanels!.floats, source.floats, weightGradient!.floats)
   }
 
   func backwardInput(_ run: Run) throws {

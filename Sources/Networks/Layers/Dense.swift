@@ -72,12 +72,13 @@ final class DenseOperation: Operation {
       },
       slices: { stored in
         // As many as there are in whole blocks of outputs, if these lie one behind the other.
-        guard stored.byteCount >= 1 << 20 else { return 1 }
-        return try [8, 4, 2].first { count in
+        guard stored.byteCount >= 1 << 20 else { return (1, 1) }
+        let count = try [8, 4, 2].first { count in
           guard layer.outputs % (64 * count) == 0 else { return false }
           let slice = try stored.slice(layer.outputs / count)
           return slice.byteCount * count == stored.byteCount
-        } ?? 1
+        }
+        return (count ?? 1, count ?? 1)
       })
     bias =
       layer.bias
