@@ -19,6 +19,9 @@ enum Subject: String, CaseIterable, ExpressibleByArgument {
     }
   }
 
+  /// Values that a sample's way back needs and that are no layer's output: an LSTM's gates, cells and earlier states.
+  var innerActivations: Int { self == .lstm ? 28 * (4 + 1 + 1) * 128 : 0 }
+
   func network(_ computing: ComputingType = .float) throws -> Sequential {
     switch self {
     case .mlp1024:
@@ -88,7 +91,7 @@ extension WireFormat: ExpressibleByArgument {}
     let blocks = try reproducible ? SampleBlocks(8) : nil
     var shard = try Shard(Dataset(featureCount: 784, features: features, targets: targets), over: world)
     if let blocks { shard = try shard.dealt(in: blocks) }
-    let before = residentMemory()
+    let before = heldMemory()
     let network = try subject.network(computing)
     var trainer = try StochasticTrainer(
       network, optimizer: SGD(learningRate: 0.01), batchSize: batch * world.size, over: world,
@@ -107,23 +110,31 @@ extension WireFormat: ExpressibleByArgument {}
     func median(_ value: (TrainingReport) -> Double) -> Double { SampleStatistics(reports.map(value)).median }
     let steps = Double(reports[0].steps)
     // Weights, their gradient, and the activations of one batch.
-    let needed = 4 * (2 * network.parameterCount + batch * (784 + network.shapes.reduce(0) { $0 + $1.reduce(1, *) }))
+    let activations = 784 + network.shapes.reduce(0) { $0 + $1.reduce(1, *) } + subject.innerActivations
+    let needed = 4 * (2 * network.parameterCount + batch * activations)
+    let after = heldMemory()
+    let growth = after.own - before.own + max(0, reports.last!.peakMemory - after.resident)
     print(
       "{\"model\":\"\(subject.rawValue)\",\"ranks\":\(world.size),\"batch\":\(batch),"
         + "\"samples_per_second\":\(Int(median(\.samplesPerSecond))),\"step_ms\":\(median { $0.seconds / steps * 1e3 }),"
         + "\"exchange_ms\":\(median { ($0.communication.median + $0.waiting.median) / steps * 1e3 }),"
         + "\"sent_kib\":\(sent / reports.count / reports[0].steps / 1024),"
         + "\"hidden_ms\":\(median { $0.hidden.median / steps * 1e3 }),"
-        + "\"growth_mib\":\(mebibytes(reports.last!.peakMemory - before)),\"needed_mib\":\(mebibytes(needed)),"
+        + "\"growth_mib\":\(mebibytes(growth)),\"needed_mib\":\(mebibytes(needed)),"
         + "\"peak_mib\":\(reports.last!.peakMemory >> 20)}")
   }
 
   private func mebibytes(_ bytes: Int) -> Double { (Double(bytes) / 104857.6).rounded() / 10 }
 
-  /// What this process holds in memory now, in bytes.
-  private func residentMemory() -> Int {
-    let fields = (try? String(contentsOfFile: "/proc/self/statm", encoding: .utf8))?.split(separator: " ") ?? []
-    return fields.count > 1 ? (Int(fields[1]) ?? 0) * Int(sysconf(Int32(_SC_PAGESIZE))) : 0
+  /// What this process holds in memory now, in bytes: all of it, and without files, its code, what several processes
+  /// share counted in parts.
+  private func heldMemory() -> (resident: Int, own: Int) {
+    let table = (try? String(contentsOfFile: "/proc/self/smaps_rollup", encoding: .utf8)) ?? ""
+    func kibibytes(_ name: String) -> Int {
+      let line = table.split(separator: "\n").first { $0.hasPrefix(name + ":") }
+      return (line?.split(separator: " ").dropFirst().first).flatMap { Int($0) } ?? 0
+    }
+    return (1024 * kibibytes("Rss"), 1024 * (kibibytes("Pss_Anon") + kibibytes("Pss_Shmem")))
   }
 
   /// Bytes that this host has sent to others so far, whoever sent them.
