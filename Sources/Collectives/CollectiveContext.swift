@@ -379,15 +379,18 @@ final class CollectiveContext: CommunicatorAttachment {
 
   /// In place; what the other parts hold is undefined afterwards.
   ///
-  /// - Parameter parts: each rank's, on borders of cache lines.
+  /// - Parameters:
+  ///   - parts: each rank's, on borders of cache lines.
+  ///   - reduced: told of this rank's part, piece by piece.
   func reduceScatter(
-    _ operand: Operand, _ kind: ReduceKind, parts: [Range<Int>], _ site: CallSite
+    _ operand: Operand, _ kind: ReduceKind, parts: [Range<Int>], reduced: (Range<Int>) -> Void, _ site: CallSite
   ) throws(MPIError) {
     let reduction = Reduction(operand.datatype, kind, ranks: channel.size)
     let own = parts[channel.rank]
-    if wholeGroup != nil, !operand.peers.isEmpty {
-      let slices = LineLayout(count: operand.count, parts: channel.size, elementSize: operand.datatype.size)
-      return try onHost(operand, slices, reducing: reduction, distributes: false, site)
+    if let wholeGroup, !operand.peers.isEmpty {
+      return try wholeGroup.exchangeShared(
+        operand.peers, offset: operand.offset * operand.datatype.size, range: own, elementSize: operand.datatype.size,
+        reducing: reduction, distributes: false, reduced: reduced, site)
     }
     let ranks = ranksByHost
     try runOnce(
@@ -396,6 +399,7 @@ final class CollectiveContext: CommunicatorAttachment {
         segment: segment(chunkBytes: 0, elementSize: operand.datatype.size)), over: ranks, operand.start,
       operand.datatype.size, reduction.kernel, site)
     reduction.finish(operand.start + own.lowerBound * operand.datatype.size, own.count)
+    reduced(own)
   }
 
   /// Whether ``allgather`` is the faster for so many bytes in all; the same on every rank.

@@ -104,31 +104,43 @@ extension Communicator {
   /// other parts hold is undefined then, and stays so until ``allgather(_:parts:file:line:)`` or another collective:
   /// before one of them the buffer must not be written to.
   ///
-  /// - Parameter buffer: made for this communicator; the same length on every rank.
-  /// - Returns: the part: that of ``part(_:of:)``.
+  /// - Parameters:
+  ///   - buffer: made for this communicator; the same length on every rank.
+  ///   - count: how many of its elements; all by default. The same on every rank.
+  ///   - eachPiece: told of this rank's part, piece by piece, each while it is still in the cache if possible.
+  /// - Returns: the part: that of ``part(_:of:upTo:)``.
   ///
   /// The corresponding C function is `MPI_Reduce_scatter`.
   @discardableResult
   public func reduceScatter<Element: MPIElement>(
-    _ buffer: SharedBuffer<Element>, _ operation: ReduceOperation<Element> = .sum, file: StaticString = #fileID,
-    line: UInt = #line
+    _ buffer: SharedBuffer<Element>, _ operation: ReduceOperation<Element> = .sum, upTo count: Int? = nil,
+    file: StaticString = #fileID, line: UInt = #line, eachPiece: (Range<Int>) -> Void = { _ in }
   ) throws(MPIError) -> Range<Int> {
-    let parts = (0..<size).map { part($0, of: buffer) }
-    guard size > 1 else { return parts[rank] }
+    let count = count ?? buffer.count
+    precondition(0...buffer.count ~= count, "\(count) elements of a buffer of \(buffer.count)")
+    let parts = (0..<size).map { part($0, of: buffer, upTo: count) }
+    guard size > 1 else {
+      eachPiece(parts[rank])
+      return parts[rank]
+    }
     let site = CallSite(file, line)
     try recorded(
-      .reduceScatter, of: Element.datatype, count: buffer.count, by: operation.kind, way: CallRecord.inSharedBuffer,
+      .reduceScatter, of: Element.datatype, count: count, by: operation.kind, way: CallRecord.inSharedBuffer,
       detail: buffer.number(on: self), comparesItself: true, site
     ) { () throws(MPIError) in
-      guard buffer.count > 0 else { return }
-      try CollectiveContext.of(self).reduceScatter(buffer.operand(on: self), operation.kind, parts: parts, site)
+      guard count > 0 else { return }
+      try CollectiveContext.of(self).reduceScatter(
+        buffer.operand(on: self).part(0..<count), operation.kind, parts: parts, reduced: eachPiece, site)
     }
     return parts[rank]
   }
 
-  /// The part of a shared buffer that a rank gets of ``reduceScatter(_:_:file:line:)``: whole cache lines.
-  public func part<Element: MPIElement>(_ rank: Int, of buffer: SharedBuffer<Element>) -> Range<Int> {
-    LineLayout(count: buffer.count, parts: size, elementSize: MemoryLayout<Element>.stride)[rank]
+  /// The part of a shared buffer, or of its first elements, that a rank gets of
+  /// ``reduceScatter(_:_:upTo:file:line:eachPiece:)``: whole cache lines.
+  public func part<Element: MPIElement>(
+    _ rank: Int, of buffer: SharedBuffer<Element>, upTo count: Int? = nil
+  ) -> Range<Int> {
+    LineLayout(count: count ?? buffer.count, parts: size, elementSize: MemoryLayout<Element>.stride)[rank]
   }
 
   // MARK: Allgather

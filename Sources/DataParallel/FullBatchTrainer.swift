@@ -36,7 +36,7 @@ public struct FullBatchTrainer<M: Model, O: Optimizer> where O.Scalar == M.Scala
   /// Steps taken so far.
   public var steps: Int { core.steps }
   /// The trained parameters, in the model's order: the same on every rank.
-  public var parameters: [Scalar] { core.parameters }
+  public var parameters: [Scalar] { core.replica.array }
 
   /// Takes steps until there are `maximumSteps` of them or the loss has stopped improving.
   ///

@@ -76,6 +76,8 @@ final class GradientExchanger<Scalar: TrainingScalar & MPIElement>: StepObserver
   private let blocks: BlockAllreduce<Scalar>?
   /// The first block of each rank, and, last, how many there are.
   let blockStarts: [Int]?
+  /// Where the ranks of the only host have one copy of the parameters: each updates a part, and nobody copies the others'.
+  let place: CommonPlace<Scalar>?
   let exchange: GradientExchange
   var algorithm: AllreduceAlgorithm { exchange.algorithm }
   private let communicator: Communicator
@@ -105,9 +107,10 @@ final class GradientExchanger<Scalar: TrainingScalar & MPIElement>: StepObserver
   ///
   /// - Parameters:
   ///   - mayDefer: whether parameters can be updated part by part.
+  ///   - mayShare: whether a rank may update a part of the parameters only, all ranks always having the same.
   ///   - blockStarts: who has which blocks, where there are some; about as many each by default.
   init<M: Model>(
-    for model: M, over communicator: Communicator, _ exchange: GradientExchange, mayDefer: Bool,
+    for model: M, over communicator: Communicator, _ exchange: GradientExchange, mayDefer: Bool, mayShare: Bool,
     blockStarts: [Int]? = nil
   ) throws where M.Scalar == Scalar {
     self.mayDefer = mayDefer
@@ -140,7 +143,7 @@ final class GradientExchanger<Scalar: TrainingScalar & MPIElement>: StepObserver
     missing = counts
     wanted = Self.wanted(parts, tensors: model.tensorCounts)
     settled = wanted.count
-    let trainable = counts.reduce(0, +)
+    let end = counts.reduce(0, +)
     let wants =
       switch exchange.overlap {
       case .automatic:
@@ -149,15 +152,26 @@ final class GradientExchanger<Scalar: TrainingScalar & MPIElement>: StepObserver
       case .off: false
       }
     // What is under way when a rank is lost can't be taken back for certain.
-    if wants, communicator.size > 1, !exchange.shardsOptimizer, !Communicator.survivesLosses, let buffer {
+    // Fewer bytes go to and fro between caches as fast as they are waited for.
+    if mayShare, exchange.algorithm == .automatic, exchange.overlap != .on, exchange.compression == nil,
+      communicator.size > 1, buffer?.isOfOneHost == true, !Communicator.survivesLosses,
+      count * MemoryLayout<Scalar>.stride >= Self.leastShared
+    {
+      place = try CommonPlace(count: model.parameterCount, over: communicator)
+    } else {
+      place = nil
+    }
+    if wants, communicator.size > 1, place == nil, !exchange.shardsOptimizer, !Communicator.survivesLosses, let buffer {
       // The tail first: what it says is needed in this step.
       overlapped = try OverlappedAllreduce(
-        buffer, parts: parts + [trainable..<buffer.count], wanted: [parts.count] + wanted, over: communicator,
+        buffer, parts: parts + [end..<buffer.count], wanted: [parts.count] + wanted, over: communicator,
         wire: exchange.wire)
     } else {
       overlapped = nil
     }
   }
+
+  private static var leastShared: Int { 2 << 20 }
 
   var isBlockwise: Bool { blocks != nil }
 
@@ -252,26 +266,36 @@ final class GradientExchanger<Scalar: TrainingScalar & MPIElement>: StepObserver
   }
 
   /// Whether this rank updates a part of the parameters only. The same on every rank, which a part's length isn't.
-  var isSharded: Bool { exchange.shardsOptimizer && communicator.size > 1 }
+  var isSharded: Bool { communicator.size > 1 && (exchange.shardsOptimizer || place != nil) }
 
-  /// The parameters that this rank updates; their gradient is what it gets the sums of. Statistics are everybody's.
+  /// How many parameters are learnt; statistics, behind them, are everybody's.
+  private var trainable: Int { parts.reduce(0) { $0 + $1.count } }
+
+  /// The parameters that this rank updates; their gradient is what it gets the sums of.
   var owned: Range<Int> {
-    let trainable = 0..<(parts.reduce(0) { $0 + $1.count })
-    guard isSharded, let buffer else { return trainable }
-    return communicator.part(communicator.rank, of: buffer).clamped(to: trainable)
+    guard isSharded, let buffer else { return 0..<trainable }
+    return communicator.part(communicator.rank, of: buffer, upTo: trainable)
+  }
+
+  /// Where this rank updates a part only: sums up the gradient of that.
+  ///
+  /// - Parameter eachPiece: told of each piece of it while it is in the cache.
+  func reduceOwned(_ eachPiece: (Range<Int>) -> Void = { _ in }) throws {
+    try communicator.reduceScatter(buffer!, upTo: trainable, eachPiece: eachPiece)
   }
 
   /// Completes the parameters of every rank from those that the ranks have updated.
   func gather(_ parameters: UnsafeMutableBufferPointer<Scalar>) throws {
     guard isSharded, let buffer else { return }
-    let all = parameters.indices
-    // Statistics, in the last parts, are the same everywhere already.
-    try communicator.allgather(
-      parameters, parts: (0..<communicator.size).map { communicator.part($0, of: buffer).clamped(to: all) })
+    if place != nil { return try communicator.barrier() }
+    var parts = (0..<communicator.size).map { communicator.part($0, of: buffer, upTo: trainable) }
+    // Statistics, behind them, are the same everywhere already.
+    parts[parts.count - 1] = parts.last!.lowerBound..<parameters.count
+    try communicator.allgather(parameters, parts: parts)
   }
 
   /// The bucket holds this rank's part of everything: returns when it holds the sums; of the tail alone, where this
-  /// exchanger ``defers``.
+  /// exchanger ``defers`` or ``isSharded``.
   ///
   /// - Parameter compression: the trainer's, if it has one: then the gradient's sums are means.
   func finish(through compression: inout (any GradientCompression<Scalar>)?) throws {
@@ -286,12 +310,7 @@ final class GradientExchanger<Scalar: TrainingScalar & MPIElement>: StepObserver
     if let blocks {
       try blocks.sum()
     } else if isSharded {
-      // The end of the buffer, statistics and totals, everybody needs.
-      let trainable = parts.reduce(0) { $0 + $1.count }
-      var shared = Array(bucket.all[trainable...])
-      try communicator.reduceScatter(buffer!)
-      try communicator.allreduce(&shared)
-      for (index, value) in shared.enumerated() { bucket.all[trainable + index] = value }
+      try communicator.allreduce(UnsafeMutableBufferPointer(rebasing: bucket.all[trainable...]))
     } else if compression != nil {
       try finish(compressing: &compression!)
     } else {
@@ -311,7 +330,7 @@ final class GradientExchanger<Scalar: TrainingScalar & MPIElement>: StepObserver
   }
 
   private func finish(compressing compression: inout any GradientCompression<Scalar>) throws {
-    let trainable = parts.reduce(0) { $0 + $1.count }
+    let trainable = trainable
     try communicator.allreduce(UnsafeMutableBufferPointer(rebasing: bucket.all[trainable...]))
     // Means, so that what a compression keeps of one batch has its due weight in another, larger or smaller.
     let weight = bucket.totals.weight
@@ -328,7 +347,7 @@ final class GradientExchanger<Scalar: TrainingScalar & MPIElement>: StepObserver
 
   func lossComputed(_ loss: Double) throws {
     // Layers' statistics may still change.
-    guard defers, let overlapped, bucket.gradient.count == parts.reduce(0, { $0 + $1.count }) else { return }
+    guard defers, let overlapped, bucket.gradient.count == trainable else { return }
     try settle()
     conclude(loss, in: bucket)
     try sendTail(overlapped)

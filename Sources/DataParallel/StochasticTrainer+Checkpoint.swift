@@ -41,7 +41,7 @@ extension StochasticTrainer: ResumableTrainer {
       progress = (try checkpoint.number("batch"), try checkpoint.number("loss"), try checkpoint.number("weight"))
       return (try checkpoint.number("average.count"), try checkpoint.number("moving_average.count"))
     }
-    let count = core.parameters.count
+    let count = core.replica.count
     if averages.plain > 0 {
       average = WeightAverage(count: averages.plain, mean: try checkpoint.tensor("average", count: count))
     }

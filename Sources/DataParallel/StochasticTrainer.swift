@@ -110,7 +110,7 @@ public struct StochasticTrainer<M: Model, O: Optimizer> where O.Scalar == M.Scal
     }
     core = try TrainingCore(
       model, optimizer: optimizer, over: communicator, exchange: exchange, clipNorm: clipNorm,
-      microBatches: microBatches, initial: initial)
+      microBatches: microBatches, isLocal: syncEvery > 1, initial: initial)
     self.movingAverage = movingAverage
     self.batchSize = batchSize
     self.seed = seed
@@ -129,8 +129,11 @@ public struct StochasticTrainer<M: Model, O: Optimizer> where O.Scalar == M.Scal
   /// The trained parameters, in the model's order: the same on every rank after an epoch.
   public var parameters: [Scalar] {
     if let movingAverage, movingAverage.count > 0 { return movingAverage.mean }
-    return average.count > 0 ? average.mean : core.parameters
+    return average.count > 0 ? average.mean : core.replica.array
   }
+
+  /// Whether all ranks of the host have one copy of the parameters, of which each updates a part.
+  package var hasCommonParameters: Bool { core.replica.isCommon }
 
   /// Goes through all samples once; or through what is left of them, where an epoch was left by an error.
   ///
@@ -339,9 +342,9 @@ public struct StochasticTrainer<M: Model, O: Optimizer> where O.Scalar == M.Scal
 
   private mutating func addToAverage() throws {
     if movingAverage != nil || averagingFrom.map({ core.steps >= $0 }) == true { try core.settle() }
-    if movingAverage != nil { core.parameters.withUnsafeBufferPointer { movingAverage!.add($0) } }
+    if movingAverage != nil { core.replica.withUnsafeBufferPointer { movingAverage!.add($0) } }
     guard let averagingFrom, core.steps >= averagingFrom else { return }
-    core.parameters.withUnsafeBufferPointer { average.add($0) }
+    core.replica.withUnsafeBufferPointer { average.add($0) }
   }
 
   /// Batches of one row on one rank, where the model knows a faster way than a gradient a step.
@@ -358,7 +361,7 @@ public struct StochasticTrainer<M: Model, O: Optimizer> where O.Scalar == M.Scal
     func descend(_ range: Range<Int>) -> Double? {
       order.rows.withUnsafeBufferPointer { rows in
         shard.withBatch(UnsafeBufferPointer(rebasing: rows[range])) { batch in
-          core.parameters.withUnsafeMutableBufferPointer { model.descend($0, through: batch, optimizer: &sgd) }
+          core.replica.withUnsafeMutableBufferPointer { model.descend($0, through: batch, optimizer: &sgd) }
         }
       }
     }
@@ -366,11 +369,11 @@ public struct StochasticTrainer<M: Model, O: Optimizer> where O.Scalar == M.Scal
     let stretch = 4096
     while progress.batch < order.rows.count {
       let range = progress.batch..<min((progress.batch / stretch + 1) * stretch, order.rows.count)
-      let before = (parameters: core.parameters, optimizer: sgd)
+      let before = (replica: core.replica, optimizer: sgd)
       guard let loss = descend(range) else { return false }
       if !loss.isFinite {
         // The same again, row by row, to find out where.
-        (core.parameters, sgd) = before
+        (core.replica, sgd) = before
         let culprit = range.first { descend($0..<($0 + 1))?.isFinite == false } ?? range.last!
         let step = core.steps + culprit - range.lowerBound + 1
         try core.checkFinite(loss, step...step)

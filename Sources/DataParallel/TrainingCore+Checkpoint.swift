@@ -36,7 +36,7 @@ extension TrainingCore {
   ///   - isLocal: leaves that out.
   func addState(to checkpoint: inout Checkpoint?, isLocal: Bool = false) throws {
     let state = optimizer.state
-    checkpoint?.add("parameters", parameters)
+    checkpoint?.add("parameters", replica.array)
     for name in state.names {
       if exchanger.isSharded {
         if let whole = try communicator.gather(Array(state[name]!), to: 0) {
@@ -63,7 +63,7 @@ extension TrainingCore {
   ///
   /// - Returns: what isn't as it was.
   mutating func restore(_ checkpoint: SharedCheckpoint) throws -> [String] {
-    parameters = try checkpoint.tensor("parameters", count: parameters.count)
+    replica = Replica(try checkpoint.tensor("parameters", count: replica.count))
     var state = optimizer.state
     for name in state.names {
       let whole: [Scalar] = try checkpoint.tensor("optimizer.\(name)", count: trainable)

@@ -12,8 +12,8 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
   let model: M
   var optimizer: O
   let communicator: Communicator
-  /// This rank's replica. After a step some of its sums may still be under way: ``settle()`` makes it whole.
-  var parameters: [Scalar]
+  /// The parameters. After a step some of their sums may still be under way: ``settle()`` makes them whole.
+  var replica: Replica<Scalar>
   /// Scratch between steps, so copies of a trainer may share it.
   private(set) var exchanger: GradientExchanger<Scalar>
   private var bucket: GradientBucket<Scalar> { exchanger.bucket }
@@ -51,7 +51,7 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
 
   init(
     _ model: M, optimizer: O, over communicator: Communicator, exchange: GradientExchange, clipNorm: Double? = nil,
-    microBatches: Int = 1, initial: [Scalar]?
+    microBatches: Int = 1, isLocal: Bool = false, initial: [Scalar]?
   ) throws {
     self.model = model
     self.optimizer = optimizer
@@ -96,13 +96,13 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
     if initial == nil { try parameters.withUnsafeMutableBufferPointer { try model.initialize($0) } }
     // Replicas start alike whatever the model's own initialisation does.
     try parameters.withUnsafeMutableBufferPointer { try communicator.broadcast($0, from: 0) }
-    self.parameters = parameters
+    replica = Replica(parameters)
     let compression = try communicator.agree { try exchange.makeCompression(for: model) }
     self.compression = communicator.size > 1 ? compression : nil
     // Where ranks may be lost each step is to be whole: others go on from it.
     exchanger = try GradientExchanger(
       for: model, over: communicator, exchange,
-      mayDefer: clipNorm == nil && !optimizer.needsWholeTensors)
+      mayDefer: clipNorm == nil && !optimizer.needsWholeTensors, mayShare: !isLocal && !optimizer.needsWholeTensors)
     owned = exchanger.owned
     trainable = count - model.statisticCount
     self.optimizer.prepare(ParameterLayout(model), owning: owned)
@@ -122,11 +122,12 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
     let clock = ContinuousClock()
     let start = clock.now
     let exchanger = exchanger
+    if let place = exchanger.place { try replica.join(place, over: communicator) }
     try exchanger.begin()
     var context = context
     context.observer = communicator.size > 1 || exchanger.isBlockwise ? exchanger : nil
     var samples = 0
-    try withReplica { [model, isCalling] parameters in
+    try withParameters { [model, isCalling] parameters in
       for block in 0..<exchanger.blockCount {
         try body(block) { batch, next in
           samples += batch.count
@@ -141,14 +142,16 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
     let computed = clock.now
     let waitedBefore = exchanger.takeTimes()
     try exchanger.finish(through: &compression)
-    let exchanged = clock.now
+    var exchanged = clock.now
     let totals = bucket.totals
     isCalling = bucket.isCalling
     if exchanger.defers {
       try deferUpdate(totals)
     } else {
       try checkFinite(totals.loss, (steps + 1)...(steps + 1))
-      try update(totals, of: owned)
+      try update(totals)
+      // Piece by piece each is summed up and used: there is no telling the one from the other.
+      if exchanger.isSharded { exchanged = clock.now }
     }
     let gradient = computed - start - waitedBefore.waited
     spent.compute += gradient + (clock.now - exchanged)
@@ -166,13 +169,13 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
     let clock = ContinuousClock()
     let start = clock.now
     let bucket = bucket
-    let loss = try parameters.withUnsafeBufferPointer {
+    let loss = try replica.withUnsafeBufferPointer {
       try model.computeGradient(of: batch, at: $0, into: bucket.gradient, during: context)
     }
     let totals = (loss: loss, weight: batch.totalWeight)
     // The schedule is the same on all ranks, also where one has no samples in a batch.
     if totals.weight == 0 { optimizer.beginStep() }
-    try update(totals, of: 0..<trainable)
+    try update(totals)
     spent.compute += clock.now - start
     spent.samples += batch.count
     return totals
@@ -190,7 +193,7 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
     let clock = ContinuousClock()
     let start = clock.now
     let weight = Scalar(totals.weight)
-    for index in parameters.indices { bucket.all[index] = parameters[index] * weight }
+    for index in replica.indices { bucket.all[index] = replica[index] * weight }
     bucket.totals = totals
     bucket.isCalling = isCalling
     // Which blocks exclude.
@@ -200,19 +203,19 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
     try checkFinite(sums.loss, span)
     if sums.weight > 0 {
       let scale = Scalar(1 / sums.weight)
-      for index in parameters.indices { parameters[index] = bucket.all[index] * scale }
+      for index in replica.indices { replica[index] = bucket.all[index] * scale }
     }
     spent.exchange += clock.now - start
     return sums
   }
 
   /// Lends parameters and optimizer to the exchanger while `body` runs, so that it can update what has arrived.
-  private mutating func withReplica<Result>(
+  private mutating func withParameters<Result>(
     _ body: (UnsafeBufferPointer<Scalar>) throws -> Result
   ) rethrows -> Result {
-    guard exchanger.defers else { return try parameters.withUnsafeBufferPointer(body) }
+    guard exchanger.defers else { return try replica.withUnsafeBufferPointer(body) }
     let (exchanger, gradient) = (exchanger, bucket.gradient)
-    return try parameters.withUnsafeMutableBufferPointer { parameters in
+    return try replica.withUnsafeMutableBufferPointer { parameters in
       try withUnsafeMutablePointer(to: &optimizer) { [parameters] optimizer in
         try exchanger.updating {
           optimizer.pointee.update(
@@ -231,7 +234,7 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
     let exchanger = exchanger
     let clock = ContinuousClock()
     let start = clock.now
-    try withReplica { _ in try exchanger.settle() }
+    try withParameters { _ in try exchanger.settle() }
     let times = exchanger.takeTimes()
     spent.exchange += times.waited
     spent.hidden += times.hidden
@@ -253,11 +256,13 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
 
   /// They are sums over the samples, in the bucket's tail.
   private mutating func updateStatistics(_ weight: Double) {
+    // Of a common replica one rank changes them for all.
+    guard !replica.isCommon || communicator.isRoot else { return }
     let (sums, scale) = (bucket.gradient, Scalar(1 / weight))
-    for index in trainable..<parameters.count { parameters[index] += sums[index] * scale }
+    for index in trainable..<replica.count { replica[index] += sums[index] * scale }
   }
 
-  private mutating func update(_ totals: (loss: Double, weight: Double), of owned: Range<Int>) throws {
+  private mutating func update(_ totals: (loss: Double, weight: Double)) throws {
     steps += 1
     context.number = steps
     // A batch whose samples all weigh nothing says nothing.
@@ -265,18 +270,25 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
     // What was compressed is a mean already.
     var scale = compression == nil ? 1 / totals.weight : 1
     let sums = bucket.gradient
-    let gradient = UnsafeBufferPointer(rebasing: sums[owned])
+    let exchanger = exchanger
     if let clipNorm {
-      var squares = sumOfSquares(gradient)
+      if exchanger.isSharded { try exchanger.reduceOwned() }
+      var squares = sumOfSquares(UnsafeBufferPointer(rebasing: sums[owned]))
       if exchanger.isSharded { squares = try communicator.allreduce(squares) }
       scale *= clipFactor(norm: squares.squareRoot() * scale, maximum: clipNorm)
     }
     optimizer.beginStep()
-    let exchanger = exchanger
     updateStatistics(totals.weight)
-    try parameters.withUnsafeMutableBufferPointer { parameters in
-      optimizer.update(
-        owned, of: UnsafeMutableBufferPointer(rebasing: parameters[owned]), gradient: gradient, scale: Scalar(scale))
+    let (owned, factor, isSummed) = (owned, Scalar(scale), !exchanger.isSharded || clipNorm != nil)
+    try replica.withUnsafeMutableBufferPointer { parameters in
+      try withUnsafeMutablePointer(to: &optimizer) { optimizer in
+        func update(_ range: Range<Int>) {
+          optimizer.pointee.update(
+            range, of: UnsafeMutableBufferPointer(rebasing: parameters[range]),
+            gradient: UnsafeBufferPointer(rebasing: sums[range]), scale: factor)
+        }
+        if isSummed { update(owned) } else { try exchanger.reduceOwned(update) }
+      }
       try exchanger.gather(parameters)
     }
   }
@@ -303,7 +315,8 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
     }
     if shard.blockStarts != exchanger.blockStarts {
       exchanger = try GradientExchanger(
-        for: model, over: communicator, exchanger.exchange, mayDefer: false, blockStarts: shard.blockStarts)
+        for: model, over: communicator, exchanger.exchange, mayDefer: false, mayShare: false,
+        blockStarts: shard.blockStarts)
     }
     return shard.ownBlocks
   }
@@ -321,12 +334,12 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
     epoch: Int, steps: Int, samples: Int, loss: Double, seconds: Double
   ) throws -> TrainingReport {
     try settle()
-    let hash = parametersHash(parameters)
+    let hash = replica.withUnsafeBufferPointer { parametersHash($0) }
     let hashes = try communicator.allgather(hash)
     guard hashes.allSatisfy({ $0 == hash }) else { throw ReplicaMismatch(hashes: hashes) }
     // What the last step made of them no loss has shown yet.
-    let squares = parameters.withUnsafeBufferPointer { sumOfSquares($0) }
-    if !squares.isFinite, let odd = parameters.first(where: { !$0.isFinite }) {
+    let squares = replica.withUnsafeBufferPointer { sumOfSquares($0) }
+    if !squares.isFinite, let odd = replica.array.first(where: { !$0.isFinite }) {
       try checkFinite(Double(odd), self.steps...self.steps)
     }
     if hosts.isEmpty {
@@ -357,8 +370,12 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
 
 /// A hash of their bytes.
 package func parametersHash<Scalar>(_ parameters: [Scalar]) -> UInt64 {
+  parameters.withUnsafeBufferPointer { parametersHash($0) }
+}
+
+private func parametersHash<Scalar>(_ parameters: UnsafeBufferPointer<Scalar>) -> UInt64 {
   var hash = StreamHash()
-  parameters.withUnsafeBytes { hash.add($0) }
+  hash.add(UnsafeRawBufferPointer(parameters))
   return hash.value
 }
 

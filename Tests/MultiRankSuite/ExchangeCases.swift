@@ -43,6 +43,36 @@ let exchangeCases: [Case] = [
       expectClose(other, plain, "buckets of \(bytes):")
     }
   },
+  Case("exchange", "one copy of the parameters for all ranks of a host changes as each rank's own does") { world in
+    let shard = try rows(12, features: wide, over: world)
+    for clipNorm in [nil, 0.5] {
+      let optimizer = try Adam<Double>(learningRate: 0.01)
+      var trainer = try trainer(shard, optimizer, clipNorm: clipNorm)
+      try trainer.fit(on: shard, epochs: 2)
+      expect(trainer.hasCommonParameters == (world.size > 1), "\(world.size) ranks")
+      let own = try fit(shard, optimizer, GradientExchange(algorithm: .hierarchical), clipNorm: clipNorm)
+      expectClose(trainer.parameters, own, "clipped to \(clipNorm ?? .infinity):")
+    }
+  },
+  Case("exchange", "a copy of a trainer keeps its parameters, and goes on from them") { world in
+    let shard = try rows(12, features: wide, over: world)
+    var first = try trainer(shard, try SGD(learningRate: 1e-6, momentum: 0.9))
+    try first.fit(on: shard, epochs: 1)
+    let before = first.parameters
+    var copy = first
+    // Of one more copy the other ranks don't know.
+    let ownCopy = world.isRoot ? first : nil
+    try first.fit(on: shard, epochs: 1)
+    let after = first.parameters
+    expect(after != before, "a step changed nothing")
+    expect(copy.parameters == before && ownCopy?.parameters ?? before == before, "a copy has changed")
+    try copy.fit(on: shard, epochs: 1)
+    expect(copy.parameters == after, "a copy took other steps")
+    expect(first.parameters == after, "a copy's steps changed what it was copied from")
+    try first.fit(on: shard, epochs: 1)
+    try copy.fit(on: shard, epochs: 1)
+    expect(first.parameters == copy.parameters && first.parameters != after, "taking turns, they part")
+  },
   Case("exchange", "a moving average of the weights lags behind them") { world in
     let shard = try rows(features: 3, over: world)
     let model = try LinearRegression<Double>(featureCount: 3)
@@ -56,9 +86,12 @@ let exchangeCases: [Case] = [
   },
 ]
 
-/// y = Σ ½xᵢ, the rows dealt out over the ranks; with more than 60 ranks some have none.
-private func rows(features: Int, over world: Communicator) throws -> Shard<Double> {
-  let part = Part(world.rank, of: world.size).range(of: 60)
+/// Features of a model that is large enough for one copy.
+private let wide = 270_000
+
+/// y = Σ ½xᵢ, the rows dealt out over the ranks; with more ranks than rows some have none.
+private func rows(_ count: Int = 60, features: Int, over world: Communicator) throws -> Shard<Double> {
+  let part = Part(world.rank, of: world.size).range(of: count)
   var values: [Double] = []
   var targets: [Double] = []
   for row in part {
@@ -72,11 +105,17 @@ private func rows(features: Int, over world: Communicator) throws -> Shard<Doubl
 private func fit<O: Optimizer<Double>>(
   _ shard: Shard<Double>, _ optimizer: O, _ exchange: GradientExchange = GradientExchange(), clipNorm: Double? = nil
 ) throws -> [Double] {
-  var trainer = try StochasticTrainer(
-    LinearRegression<Double>(featureCount: shard.featureCount), optimizer: optimizer, batchSize: 12,
-    over: shard.communicator, seed: 3, clipNorm: clipNorm, exchange: exchange)
+  var trainer = try trainer(shard, optimizer, exchange, clipNorm: clipNorm)
   try trainer.fit(on: shard, epochs: 2)
   return trainer.parameters
+}
+
+private func trainer<O: Optimizer<Double>>(
+  _ shard: Shard<Double>, _ optimizer: O, _ exchange: GradientExchange = GradientExchange(), clipNorm: Double? = nil
+) throws -> StochasticTrainer<LinearRegression<Double>, O> {
+  try StochasticTrainer(
+    LinearRegression<Double>(featureCount: shard.featureCount), optimizer: optimizer, batchSize: 12,
+    over: shard.communicator, seed: 3, clipNorm: clipNorm, exchange: exchange)
 }
 
 private func expectClose(_ values: [Double], _ expected: [Double], _ what: String) {

@@ -26,6 +26,14 @@ let networkCases: [Case] = [
       expect(parameters.allSatisfy { $0.isFinite }, "batches of \(batch)")
     }
   },
+  Case("networks", "large ones, with one copy of their parameters for a host, train alike at any number of ranks") {
+    world in
+    try expectSameAtAnyNumberOfRanks(world, within: 2e-3, "a large network") { ranks in
+      try fit(ranks, batch: 30, input: [512]) {
+        Dense(1040); BatchNorm(overRanks: true); ReLU(); Dense(3)
+      }
+    }
+  },
   Case("networks", "samples prepared meanwhile change nothing") { world in
     for (batch, microBatches) in [(24, 1), (50, 3), (3, 1)] {
       let parameters = try [true, false].map { prefetches in

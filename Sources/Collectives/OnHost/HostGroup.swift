@@ -306,20 +306,22 @@ final class HostGroup {
   ///   - reduction: how they are reduced; `nil` leaves them as they are.
   ///   - meanwhile: called now and then: other work that mustn't wait.
   ///   - distributes: whether everybody gets everybody's range.
+  ///   - reduced: told of each piece of this rank's range while it is still in the cache.
   func exchangeShared(
     _ buffers: UnsafeBufferPointer<UnsafeMutableRawPointer>, offset: Int, range: Range<Int>, elementSize: Int,
     reducing reduction: Reduction?, distributes: Bool,
-    meanwhile: () throws(MPIError) -> Void = { () throws(MPIError) in }, _ site: CallSite
+    meanwhile: () throws(MPIError) -> Void = { () throws(MPIError) in }, reduced: (Range<Int>) -> Void = { _ in },
+    _ site: CallSite
   ) throws(MPIError) {
     // To reduce, the others' elements must be there; to distribute alone, the others may still be at their reduction.
     if reduction != nil { try barrier(site) }
     let piece = Self.cacheBlock / elementSize
     for start in stride(from: range.lowerBound, to: range.upperBound, by: piece) {
-      let offset = offset + start * elementSize
+      let (offset, count) = (offset + start * elementSize, min(piece, range.upperBound - start))
       try meanwhile()
       combine(
-        buffers[index] + offset, { buffers[$0] + offset }, min(piece, range.upperBound - start), elementSize, reduction,
-        writesBack: distributes)
+        buffers[index] + offset, { buffers[$0] + offset }, count, elementSize, reduction, writesBack: distributes)
+      reduced(start..<(start + count))
     }
     if distributes { try barrier(site) }
   }

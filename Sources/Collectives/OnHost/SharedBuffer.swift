@@ -55,6 +55,9 @@ public final class SharedBuffer<Element: MPIElement> {
     peers.deallocate()
   }
 
+  /// Whether all ranks are of one host and share memory.
+  package var isOfOneHost: Bool { peers.count == communicator.size }
+
   /// What a collective on a communicator works on: memory like any other, unless it was made for that one.
   func operand(on communicator: Communicator) -> Operand {
     let isShared = communicator === self.communicator
