@@ -4,6 +4,10 @@ public import Learning
 import MPI
 
 /// How the ranks' gradients are added up.
+///
+/// Where all ranks are on one host and nothing else is asked for, they have one copy of a large model's parameters, in
+/// memory that they share: each rank sums up a part of the gradient and updates that part for all. Not for optimizers
+/// that need whole tensors.
 public struct GradientExchange: Sendable {
   /// Whether gradients of some layers travel while those of others are computed, and while the next step begins. Where they
   /// do, a model calls MPI through its step's observer alone.
