@@ -156,35 +156,35 @@ void rt_panels_weight_gradient(int64_t samples, int64_t outputs, int64_t inputs,
 RT_CLONES
 void rt_panels_input_gradient(int64_t samples, int64_t outputs, int64_t inputs, const float *weights, const float *dy,
                               float *dx) {
-  enum { most = outerBlock / innerBlock / 2 / width * width };
-  for (int64_t first = 0; first < outputs; first += innerBlock) {
-    const int64_t inner = rt_smaller(innerBlock, outputs - first);
-    for (int64_t block = 0; block < samples; block += most) {
-      const int64_t end = rt_smaller(block + most, samples);
-      for (int64_t column = 0; column < inputs; column += width) {
+  // The sums of so many samples stay in the first-level cache, beside the weights.
+  enum { most = 4 * width };
+  float sums[most * width] __attribute__((aligned(64)));
+  for (int64_t block = 0; block < samples; block += most) {
+    const int64_t size = rt_smaller(most, samples - block);
+    for (int64_t column = 0; column < inputs; column += width) {
+      for (int64_t first = 0; first < outputs; first += innerBlock) {
+        const int64_t inner = rt_smaller(innerBlock, outputs - first);
         const float *b = weights + column * outputs + first * width;
-        for (int64_t sample = block; sample < end; sample += width) {
-          const float *start = dy + sample * outputs + first * width;
-          int64_t rows = rt_smaller(width, end - sample);
-          float *c = dx + sample * inputs + column;
-          while (rows > 0) {
+        for (int64_t sample = 0; sample < size; sample += width) {
+          const float *start = dy + (block + sample) * outputs + first * width;
+          float *c = sums + sample * width;
+          for (int64_t rows = rt_smaller(width, size - sample); rows > 0;) {
             const int64_t next = rt_next_rows(rows);
-            const rt_factor a = {start, 0};
-            if (inputs - column >= width) {
-              rt_tile_of(next, 2, 1, inner, a, b, c, inputs, first > 0);
-            } else {
-              float tile[tileRows * width];
-              rt_tile_of(next, 2, 1, inner, a, b, tile, width, 0);
-              for (int64_t i = 0; i < next; i++)
-                for (int64_t j = 0; j < inputs - column; j++) {
-                  float *sum = c + i * inputs + j;
-                  *sum = (first > 0 ? *sum : 0) + tile[i * width + j];
-                }
-            }
+            rt_tile_of(next, 2, 1, inner, (rt_factor){start, 0}, b, c, width, first > 0);
             start += next;
-            c += next * inputs;
+            c += next * width;
             rows -= next;
           }
+        }
+      }
+      const int64_t columns = rt_smaller(width, inputs - column);
+      float *to = dx + block * inputs + column;
+      for (int64_t i = 0; i < size; i++, to += inputs) {
+        if (columns == width) {
+          *rt_at(to) = rt_load(sums + i * width);
+          *rt_at(to + lanes) = rt_load(sums + i * width + lanes);
+        } else {
+          for (int64_t j = 0; j < columns; j++) to[j] = sums[i * width + j];
         }
       }
     }
