@@ -194,7 +194,7 @@ public final class OverlappedAllreduce<Element: MPIElement> {
           while !progress.has(part, reached: block.end) {
             try progress.poll(site)
             polls += 1
-            if polls % 4096 == 0 { try context.log.compare(site) }
+            try context.log.compare(inRound: polls, every: 4096, site)
           }
           try context.onHost(
             operand.part(block.range), block.slices, reducing: nil, distributes: true,

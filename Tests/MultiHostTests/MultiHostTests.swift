@@ -89,11 +89,13 @@ struct MultiHostTests {
     #expect(findings.count == (name == "cut" ? 2 : 3), "\(outcome)")
   }
 
-  /// A sample of `Tests/mismatches.sh`: between hosts all calls are compared when that is asked for, some always.
-  @Test(arguments: [([1, 1], true), ([2, 1], true), ([2, 2], true), ([2, 1], false)])
-  func mismatchesAreFoundByAll(slots: [Int], isChecked: Bool) async throws {
+  /// A sample of `Tests/mismatches.sh`: between hosts all calls are compared when that is asked for, some always; also
+  /// where ranks that wait hardly get a core.
+  @Test(arguments: [([1, 1], true, false), ([2, 1], true, false), ([2, 2], true, false), ([2, 1], false, true)])
+  func mismatchesAreFoundByAll(slots: [Int], isChecked: Bool, isBusy: Bool) async throws {
     let outcome = try await hosts.mpirun(
-      slots: slots, "multirank-suite", ["matrix"] + (isChecked ? ["200", "1"] : ["5", "1", "afar"]),
+      slots: slots, "multirank-suite",
+      ["matrix"] + (isChecked ? ["200", "1"] : ["5", "1", "afar"]) + (isBusy ? ["busy"] : []),
       options: ["-x", "RINGTRAIN_CHECK=\(isChecked ? 1 : 0)", "-x", "RINGTRAIN_TIMEOUT=20"], deadline: .seconds(60))
     #expect(outcome.exitCode == 0 && outcome.strays == 0 && !outcome.timedOut, "\(outcome)")
     #expect(outcome.standardOutput.contains(" detected, 0 wrong numbers, "), "\(outcome)")

@@ -56,9 +56,7 @@ enum Fault: String {
     switch self {
     case .none: break
     case .abort: Glibc.abort()
-    case .loop:
-      var number: UInt64 = 1
-      while number != 0 { number = number &* 3 | 1 }
+    case .loop: loopForEver()
     case .exit: Foundation.exit(0)
     case .throw: throw Disturbance()
     case .memory:

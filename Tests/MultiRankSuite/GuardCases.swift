@@ -1,6 +1,7 @@
 import Collectives
 import Glibc
 import MPI
+import Synchronization
 
 /// Ranks that don't do what the others do: each of these is a job of its own, `multirank-suite stuck NAME CULPRIT [HOW]`.
 ///
@@ -14,9 +15,7 @@ func runStuck(_ name: String, culprit: Int, how: String) throws {
     if world.rank == culprit {
       switch name {
       case "stop": kill(getpid(), SIGSTOP)
-      case "loop":
-        var number: UInt64 = 1
-        while number != 0 { number = number &* 3 | 1 }
+      case "loop": loopForEver()
       case "leave": return
       case "exit": exit(0)
       case "miss": try world.barrier()
@@ -36,4 +35,10 @@ func runStuck(_ name: String, culprit: Int, how: String) throws {
     // Whoever misses one call waits in the next one for those that have none left.
     print("rank \(world.rank) wasn't ended")
   }
+}
+
+/// An endless loop that stays one in a release build, where numbers alone would be computed by the compiler.
+func loopForEver() {
+  let isEndless = Atomic<Bool>(true)
+  while isEndless.load(ordering: .relaxed) {}
 }

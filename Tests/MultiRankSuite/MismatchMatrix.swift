@@ -7,9 +7,10 @@ import Measurement
 /// One rank calls something else than the others, in every way there is: every rank must hear of it, with both call
 /// sites, and nobody may return with a wrong number, or not at all.
 ///
-///   mpirun -np 3 multirank-suite matrix all|COUNT [SEED [afar]]
+///   mpirun -np 3 multirank-suite matrix all|COUNT [SEED [afar [busy]]]
 ///
-/// With a count a sample is run. `afar` leaves out what is compared between hosts only if asked for.
+/// With a count a sample is run. `afar` leaves out what is compared between hosts only if asked for. `busy` has other work
+/// want the cores, so that whoever gives one away while it waits gets it back some milliseconds later.
 struct MismatchMatrix {
   private struct Cell {
     /// What the others call.
@@ -128,6 +129,14 @@ struct MismatchMatrix {
   private func expectError(_ body: () throws -> Void) -> MPIError? {
     do { try body() } catch { return error as? MPIError }
     return nil
+  }
+}
+
+/// A thread for each core that never rests.
+func keepCoresBusy() {
+  for _ in 0..<sysconf(Int32(_SC_NPROCESSORS_ONLN)) {
+    var thread = pthread_t()
+    pthread_create(&thread, nil, { _ in while true { _ = getppid() } }, nil)
   }
 }
 

@@ -5,7 +5,7 @@
 //   mpirun -np 3 multirank-suite end NAME [RANK]    see EndCases.swift
 //   mpirun -np 3 multirank-suite stuck NAME RANK [HOW]    see GuardCases.swift
 //   mpirun --with-ft ulfm -np 8 multirank-suite survivors    see SurvivorCases.swift
-//   mpirun -np 3 multirank-suite matrix all|COUNT [SEED [afar]]   see MismatchMatrix.swift
+//   mpirun -np 3 multirank-suite matrix all|COUNT [SEED [afar [busy]]]   see MismatchMatrix.swift
 //   mpirun -np 2 multirank-suite soak SMALL LARGE   see Soak.swift
 //   multirank-suite checkpoints FOLDER EPOCHS EVERY PAUSE   see CheckpointCampaign.swift
 //   multirank-suite fault FOLDER FAULT EPOCHS EVERY KEEP [reproducible]   see FaultCampaign.swift
@@ -29,6 +29,7 @@ if wanted.first == "end" {
   try runSurvivors()
 } else if wanted.first == "matrix" {
   let arguments = Array(wanted.dropFirst())
+  if arguments.last == "busy" { keepCoresBusy() }
   try withMPI { world in
     let matrix = try MismatchMatrix(over: world, isAfar: arguments.dropFirst(2).first == "afar")
     let isWell = try matrix.run(Int(arguments[0]), seed: arguments.count > 1 ? UInt64(arguments[1])! : 0)

@@ -41,7 +41,7 @@ struct Waiting {
       rounds += 1
       // Looking for messages is a hundred times as long as a look at the counter.
       if rounds % 8 == 0 { try channel.makeProgress(site) }
-      if rounds % 256 == 0 { try log.compare(site) }
+      try log.compare(inRound: rounds, every: 256, site)
       if rounds < 20_000 { sched_yield() } else { usleep(50) }
     }
   }

@@ -137,7 +137,7 @@ struct ScheduleExecutor: ~Copyable {
     let isPacked = wire.elementSize != nil
     let sentSize = wire.elementSize ?? elementSize
     polls &+= 1
-    if polls % 4096 == 0 { try log.compare(site) }
+    try log.compare(inRound: polls, every: 4096, site)
     while posted < schedule.receives.count, posted - received < window {
       let next = schedule.receives[posted]
       let isDirect = next.action == .replace && !isPacked

@@ -24,17 +24,17 @@ final class RecordExchange {
 
   /// Returns when everybody's are there.
   ///
-  /// - Parameter meanwhile: called now and then.
+  /// - Parameter meanwhile: called in every round, with its number.
   func wait(
     _ communicator: Communicator, _ site: CallSite,
-    meanwhile: () throws(MPIError) -> Void = { () throws(MPIError) in }
+    meanwhile: (Int) throws(MPIError) -> Void = { _ throws(MPIError) in }
   ) throws(MPIError) {
     var (flag, rounds): (Int32, Int) = (0, 0)
     while flag == 0 {
       try communicator.check(MPI_Test(&request, &flag, cmpi_status_ignore()), "MPI_Test", site)
       if flag != 0 { break }
       rounds += 1
-      if rounds % 256 == 0 { try meanwhile() }
+      try meanwhile(rounds)
       sched_yield()
     }
     isComplete = true
