@@ -22,24 +22,25 @@ enum Subject: String, CaseIterable, ExpressibleByArgument {
   /// Values that a sample's way back needs and that are no layer's output: an LSTM's gates, cells and earlier states.
   var innerActivations: Int { self == .lstm ? 28 * (4 + 1 + 1) * 128 : 0 }
 
-  func network(_ computing: ComputingType = .float) throws -> Sequential {
-    switch self {
+  func network(_ computing: ComputingType = .float, augmented: Bool = false) throws -> Sequential {
+    let augmentation = try augmented ? Augmentation(image: [28, 28], shift: 2, flip: true) : nil
+    return switch self {
     case .mlp1024:
-      try Sequential(input: [784], computing: computing) {
+      try Sequential(input: [784], augmentation: augmentation, computing: computing) {
         Dense(1024); ReLU(); Dense(1024); ReLU(); Dense(10)
       }
     case .mlp256:
-      try Sequential(input: [784], computing: computing) {
+      try Sequential(input: [784], augmentation: augmentation, computing: computing) {
         Dense(256); ReLU(); Dense(256); ReLU(); Dense(10)
       }
     case .cnn:
-      try Sequential(input: [1, 28, 28], computing: computing) {
+      try Sequential(input: [1, 28, 28], augmentation: augmentation, computing: computing) {
         Convolution(32, kernel: 3, padding: 1); ReLU(); MaxPool(2)
         Convolution(64, kernel: 3, padding: 1); ReLU(); MaxPool(2)
         Flatten(); Dense(128); ReLU(); Dense(10)
       }
     case .lstm:
-      try Sequential(input: [28, 28], computing: computing) {
+      try Sequential(input: [28, 28], augmentation: augmentation, computing: computing) {
         LSTM(128); Dense(10)
       }
     }
@@ -60,6 +61,11 @@ extension WireFormat: ExpressibleByArgument {}
   var compress = "none"
   @Option(help: "What products are computed in.") var computing = ComputingType.float
   @Option(help: "How long to measure each, in seconds.") var seconds = 3.0
+  @Flag(
+    inversion: .prefixedNo,
+    help: "Whether a thread copies the next samples meanwhile; by default where there are more cores than ranks.")
+  var prefetch: Bool?
+  @Flag(help: "Moves and mirrors images.") var augment = false
   @Flag(help: "Exchanges as much as the network's gradient, and computes nothing.") var exchangeOnly = false
 
   @Option(help: "Keeps the training's state in this folder meanwhile.") var checkpoint: String?
@@ -92,12 +98,13 @@ extension WireFormat: ExpressibleByArgument {}
     var shard = try Shard(Dataset(featureCount: 784, features: features, targets: targets), over: world)
     if let blocks { shard = try shard.dealt(in: blocks) }
     let before = heldMemory()
-    let network = try subject.network(computing)
+    let network = try subject.network(computing, augmented: augment)
     var trainer = try StochasticTrainer(
       network, optimizer: SGD(learningRate: 0.01), batchSize: batch * world.size, over: world,
       exchange: GradientExchange(
         wire: wire, overlap: overlap, compression: GradientExchange.compression(named: compress, of: Float.self),
-        blocks: blocks))
+        blocks: blocks),
+      prefetches: prefetch)
     let first = try trainer.runEpoch(on: shard)
     var reports: [TrainingReport] = []
     let sentBefore = sentBytes()

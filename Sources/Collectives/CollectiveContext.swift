@@ -381,16 +381,21 @@ final class CollectiveContext: CommunicatorAttachment {
   ///
   /// - Parameters:
   ///   - parts: each rank's, on borders of cache lines.
-  ///   - reduced: told of this rank's part, piece by piece.
+  ///   - body: handed this rank's part piece by piece, which then needn't be in its place.
   func reduceScatter(
-    _ operand: Operand, _ kind: ReduceKind, parts: [Range<Int>], reduced: (Range<Int>) -> Void, _ site: CallSite
+    _ operand: Operand, _ kind: ReduceKind, parts: [Range<Int>],
+    each body: ((Range<Int>, UnsafeMutableRawPointer) -> Void)?, _ site: CallSite
   ) throws(MPIError) {
     let reduction = Reduction(operand.datatype, kind, ranks: channel.size)
     let own = parts[channel.rank]
     if let wholeGroup, !operand.peers.isEmpty {
+      if let body {
+        return try wholeGroup.reduceShared(
+          operand.peers, range: own, elementSize: operand.datatype.size, reduction, each: body, site)
+      }
       return try wholeGroup.exchangeShared(
         operand.peers, offset: operand.offset * operand.datatype.size, range: own, elementSize: operand.datatype.size,
-        reducing: reduction, distributes: false, reduced: reduced, site)
+        reducing: reduction, distributes: false, site)
     }
     let ranks = ranksByHost
     try runOnce(
@@ -399,7 +404,7 @@ final class CollectiveContext: CommunicatorAttachment {
         segment: segment(chunkBytes: 0, elementSize: operand.datatype.size)), over: ranks, operand.start,
       operand.datatype.size, reduction.kernel, site)
     reduction.finish(operand.start + own.lowerBound * operand.datatype.size, own.count)
-    reduced(own)
+    body?(own, operand.start + own.lowerBound * operand.datatype.size)
   }
 
   /// Whether ``allgather`` is the faster for so many bytes in all; the same on every rank.

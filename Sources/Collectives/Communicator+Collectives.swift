@@ -107,20 +107,22 @@ extension Communicator {
   /// - Parameters:
   ///   - buffer: made for this communicator; the same length on every rank.
   ///   - count: how many of its elements; all by default. The same on every rank.
-  ///   - eachPiece: told of this rank's part, piece by piece, each while it is still in the cache if possible.
+  ///   - eachPiece: handed this rank's part, piece by piece, each still in the cache if possible. What the buffer holds is
+  ///     undefined in this part, too, then.
   /// - Returns: the part: that of ``part(_:of:upTo:)``.
   ///
   /// The corresponding C function is `MPI_Reduce_scatter`.
   @discardableResult
   public func reduceScatter<Element: MPIElement>(
     _ buffer: SharedBuffer<Element>, _ operation: ReduceOperation<Element> = .sum, upTo count: Int? = nil,
-    file: StaticString = #fileID, line: UInt = #line, eachPiece: (Range<Int>) -> Void = { _ in }
+    file: StaticString = #fileID, line: UInt = #line,
+    eachPiece: ((Range<Int>, UnsafeBufferPointer<Element>) -> Void)? = nil
   ) throws(MPIError) -> Range<Int> {
     let count = count ?? buffer.count
     precondition(0...buffer.count ~= count, "\(count) elements of a buffer of \(buffer.count)")
     let parts = (0..<size).map { part($0, of: buffer, upTo: count) }
     guard size > 1 else {
-      eachPiece(parts[rank])
+      eachPiece?(parts[rank], UnsafeBufferPointer(rebasing: buffer.elements[parts[rank]]))
       return parts[rank]
     }
     let site = CallSite(file, line)
@@ -130,7 +132,13 @@ extension Communicator {
     ) { () throws(MPIError) in
       guard count > 0 else { return }
       try CollectiveContext.of(self).reduceScatter(
-        buffer.operand(on: self).part(0..<count), operation.kind, parts: parts, reduced: eachPiece, site)
+        buffer.operand(on: self).part(0..<count), operation.kind, parts: parts,
+        each: eachPiece.map { body in
+          { range, sums in
+            let start = sums.assumingMemoryBound(to: Element.self)
+            body(range, UnsafeBufferPointer(start: start, count: range.count))
+          }
+        }, site)
     }
     return parts[rank]
   }

@@ -283,8 +283,8 @@ final class GradientExchanger<Scalar: TrainingScalar & MPIElement>: StepObserver
 
   /// Where this rank updates a part only: sums up the gradient of that.
   ///
-  /// - Parameter eachPiece: told of each piece of it while it is in the cache.
-  func reduceOwned(_ eachPiece: (Range<Int>) -> Void = { _ in }) throws {
+  /// - Parameter eachPiece: handed each piece of it, instead of finding it in the bucket.
+  func reduceOwned(_ eachPiece: ((Range<Int>, UnsafeBufferPointer<Scalar>) -> Void)? = nil) throws {
     try communicator.reduceScatter(buffer!, upTo: trainable, eachPiece: eachPiece)
   }
 

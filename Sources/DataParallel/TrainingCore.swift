@@ -282,12 +282,15 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
     let (owned, factor, isSummed) = (owned, Scalar(scale), !exchanger.isSharded || clipNorm != nil)
     try replica.withUnsafeMutableBufferPointer { parameters in
       try withUnsafeMutablePointer(to: &optimizer) { optimizer in
-        func update(_ range: Range<Int>) {
+        func update(_ range: Range<Int>, _ gradient: UnsafeBufferPointer<Scalar>) {
           optimizer.pointee.update(
-            range, of: UnsafeMutableBufferPointer(rebasing: parameters[range]),
-            gradient: UnsafeBufferPointer(rebasing: sums[range]), scale: factor)
+            range, of: UnsafeMutableBufferPointer(rebasing: parameters[range]), gradient: gradient, scale: factor)
         }
-        if isSummed { update(owned) } else { try exchanger.reduceOwned(update) }
+        if isSummed {
+          update(owned, UnsafeBufferPointer(rebasing: sums[owned]))
+        } else {
+          try withoutActuallyEscaping(update) { try exchanger.reduceOwned($0) }
+        }
       }
       try exchanger.gather(parameters)
     }

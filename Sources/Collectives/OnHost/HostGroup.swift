@@ -46,6 +46,10 @@ final class HostGroup {
     static let end = slots + 2 * HostGroup.slotBytes
   }
 
+  /// Sums that nobody else sees.
+  private let piece = UnsafeMutableRawPointer.allocate(byteCount: cacheBlock, alignment: 64)
+  deinit { piece.deallocate() }
+
   private var barriers: UInt64 = 0
   private var smalls: UInt64 = 0
   private var blocks: UInt64 = 0
@@ -306,24 +310,49 @@ final class HostGroup {
   ///   - reduction: how they are reduced; `nil` leaves them as they are.
   ///   - meanwhile: called now and then: other work that mustn't wait.
   ///   - distributes: whether everybody gets everybody's range.
-  ///   - reduced: told of each piece of this rank's range while it is still in the cache.
   func exchangeShared(
     _ buffers: UnsafeBufferPointer<UnsafeMutableRawPointer>, offset: Int, range: Range<Int>, elementSize: Int,
     reducing reduction: Reduction?, distributes: Bool,
-    meanwhile: () throws(MPIError) -> Void = { () throws(MPIError) in }, reduced: (Range<Int>) -> Void = { _ in },
-    _ site: CallSite
+    meanwhile: () throws(MPIError) -> Void = { () throws(MPIError) in }, _ site: CallSite
   ) throws(MPIError) {
     // To reduce, the others' elements must be there; to distribute alone, the others may still be at their reduction.
     if reduction != nil { try barrier(site) }
     let piece = Self.cacheBlock / elementSize
     for start in stride(from: range.lowerBound, to: range.upperBound, by: piece) {
-      let (offset, count) = (offset + start * elementSize, min(piece, range.upperBound - start))
+      let offset = offset + start * elementSize
       try meanwhile()
       combine(
-        buffers[index] + offset, { buffers[$0] + offset }, count, elementSize, reduction, writesBack: distributes)
-      reduced(start..<(start + count))
+        buffers[index] + offset, { buffers[$0] + offset }, min(piece, range.upperBound - start), elementSize, reduction,
+        writesBack: distributes)
     }
     if distributes { try barrier(site) }
+  }
+
+  /// Sums up this rank's range of all buffers and hands it over piece by piece: nothing is written to the buffers, which
+  /// the others may write to again once all ranks have met.
+  func reduceShared(
+    _ buffers: UnsafeBufferPointer<UnsafeMutableRawPointer>, range: Range<Int>, elementSize: Int,
+    _ reduction: Reduction,
+    each body: (Range<Int>, UnsafeMutableRawPointer) -> Void, _ site: CallSite
+  ) throws(MPIError) {
+    try barrier(site)
+    let piece = Self.cacheBlock / elementSize
+    let kernel = reduction.kernel
+    for start in stride(from: range.lowerBound, to: range.upperBound, by: piece) {
+      let (offset, count) = (start * elementSize, min(piece, range.upperBound - start))
+      // In the same order as where everybody gets the sums.
+      var mine = buffers[index] + offset
+      for rank in 0..<size where rank != index {
+        if mine == self.piece {
+          kernel.combine(mine, buffers[rank] + offset, count)
+        } else {
+          kernel.combineInto(self.piece, mine, buffers[rank] + offset, count)
+          mine = self.piece
+        }
+      }
+      reduction.finish(mine, count)
+      body(start..<(start + count), mine)
+    }
   }
 }
 
