@@ -234,7 +234,7 @@ extension Communicator {
     _ parts: [[Element]], from root: Int, file: StaticString = #fileID, line: UInt = #line
   ) throws(MPIError) -> [Element] {
     try scatter(
-      rank == root ? Array(parts.joined()) : [], counts: rank == root ? parts.map(\.count) : [], from: root,
+      rank == root ? concatenation(of: parts) : [], counts: rank == root ? parts.map(\.count) : [], from: root,
       file: file, line: line)
   }
 
@@ -401,6 +401,16 @@ extension Communicator {
     return try recorded(.alltoall, of: Element.datatype, site) { () throws(MPIError) in try exchange(parts, site) }
   }
 
+  /// Not `parts.joined()`, which where the type isn't known beforehand takes 300 ns for each element.
+  private func concatenation<Element: MPIElement>(of parts: [[Element]]) -> [Element] {
+    [Element](unsafeUninitializedCapacity: parts.reduce(0) { $0 + $1.count }) { all, count in
+      for part in parts where !part.isEmpty {
+        part.withUnsafeBufferPointer { (all.baseAddress! + count).initialize(from: $0.baseAddress!, count: $0.count) }
+        count += part.count
+      }
+    }
+  }
+
   private func exchange<Element: MPIElement>(_ parts: [[Element]], _ site: CallSite) throws(MPIError) -> [[Element]] {
     let counts = parts.count == size ? parts.map(\.count) : Array(repeating: -1, count: size)
     let received = try newArray(count: size) { (received: UnsafeMutableBufferPointer<Int>) throws(MPIError) in
@@ -418,7 +428,7 @@ extension Communicator {
       .max()!
     let joined = try newArray(count: received.reduce(0, +)) {
       (result: UnsafeMutableBufferPointer<Element>) throws(MPIError) in
-      try withBuffer(Array(parts.joined())) { (source) throws(MPIError) in
+      try withBuffer(concatenation(of: parts)) { (source) throws(MPIError) in
         if greatest <= countLimit {
           try check(
             MPI_Alltoallv(

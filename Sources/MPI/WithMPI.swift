@@ -142,13 +142,16 @@ func endJob(code: Int32, within seconds: Double = 10) -> Never {
   // In case neither the launcher nor what is to end it is there any more.
   signal(SIGALRM, SIG_DFL)
   let board = Watchdog.current?.board
+  let isFirst = board?.endsFirst() ?? true
   if FaultTolerance.current != nil {
-    // Every rank ends by itself.
+    // Every rank ends by itself. Open MPI 5's launcher, told so by several at once, now and then doesn't.
     alarm(2)
   } else {
     alarm(UInt32(seconds) + 2)
-    if let board, !board.endsFirst() { while true { sleep(60) } }
-    if getenv("OMPI_COMM_WORLD_SIZE") != nil { Launcher.mustEnd(with: board?.processes ?? [getpid()], within: seconds) }
+    if !isFirst { while true { sleep(60) } }
+  }
+  if isFirst, getenv("OMPI_COMM_WORLD_SIZE") != nil {
+    Launcher.mustEnd(with: board?.processes ?? [getpid()], within: seconds)
   }
   // What `MPI_Abort` comes down to, without the lines that it has the launcher print behind ours.
   typealias Abort = @convention(c) (Int32, UnsafePointer<CChar>?, UnsafeMutableRawPointer?, Int) -> Int32

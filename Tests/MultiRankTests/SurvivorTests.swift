@@ -42,8 +42,9 @@ extension MultiRankTests {
       try await withTemporaryFolder { folder in
         let outcome = try await survivors(
           Self.mpirun(3), arguments, killing: [1], checkpointingTo: folder.path + "/run")
-        outcome.expectFailure([words])
-        #expect(outcome.exitCode == 104, "\(outcome)")
+        #expect(outcome.standardError.contains(words) && !outcome.timedOut && outcome.strays == 0, "\(outcome)")
+        // Open MPI 5's mpirun now and then stays when all its ranks have ended, until it is killed.
+        #expect([104, 137].contains(outcome.exitCode), "\(outcome)")
       }
     }
 
