@@ -96,8 +96,13 @@ struct Doctor: ParsableCommand {
     if let launcher { report.findings.append(launcher) }
     report.findings.append(try ranksFinding(world))
     report.findings += facts.likenessFindings() + facts.findings
+    let load = CoreLoad()
     report.links = try LinkProbe.run(among: facts.groups, over: world)
-    if !report.links.isEmpty { report.findings += findings(of: report.links, among: names) }
+    let shares = try world.allgather(load.share)
+    if !report.links.isEmpty {
+      let leaders = facts.groups.map { shares[$0.leader] }
+      report.findings += loadFindings(leaders, facts.groups) + findings(of: report.links, among: names, loads: leaders)
+    }
     if let checkpoint {
       report.findings += try CheckpointPlace.findings(checkpoint, leaders: facts.groups.map(\.leader), over: world)
     }

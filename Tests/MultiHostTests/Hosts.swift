@@ -68,11 +68,15 @@ struct Hosts {
 
   /// Runs `ringtrain doctor` on the first host.
   ///
-  /// - Parameter slots: how many ranks each host takes.
-  func doctor(slots: [Int]) async throws -> Launcher.Outcome {
-    try await run(
-      ["launch", Launcher.path(of: "ringtrain"), "doctor", "--json", "--timeout", "20", "--hostfile", hostfile(slots)],
-      deadline: .seconds(60))
+  /// - Parameters:
+  ///   - slots: how many ranks each host takes.
+  ///   - script: what is done meanwhile.
+  func doctor(slots: [Int], meanwhile script: String = ":") async throws -> Launcher.Outcome {
+    try await Launcher.alone(
+      [
+        Self.script.path, "launch", Launcher.path(of: "ringtrain"), "doctor", "--json", "--timeout", "20", "--hostfile",
+        hostfile(slots),
+      ], meanwhile: script, environment: ["MULTIHOST": folder.path], deadline: .seconds(60))
   }
 
   private func hostfile(_ slots: [Int]) throws -> String {

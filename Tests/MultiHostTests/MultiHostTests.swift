@@ -148,7 +148,7 @@ struct MultiHostTests {
     try await shapeLinks(["any", "any", "any"])
     #expect(report.exitCode == 0 && report.ranks == 4 && report.hosts == ["node1", "node2", "node3"], "\(report)")
     #expect(report.texts(of: "failure").isEmpty, "\(report)")
-    // Links are left out: where the machine has other work they may well look uneven.
+    // Links and load are left out: where the machine has other work they may well look uneven.
     for check in ["launcher", "hosts", "ranks", "versions", "processors", "interfaces", "clocks"] {
       #expect(!report.texts(of: "ok", check).isEmpty, "\(check) isn't well in \(report)")
     }
@@ -172,6 +172,14 @@ struct MultiHostTests {
     #expect(report.exitCode == 0 && report.texts(of: "failure").isEmpty, "\(report)")
     let complaints = report.texts(of: "warning", "links")
     #expect(complaints.count == 1 && complaints[0].contains("the link of node3 is slow"), "\(report)")
+  }
+
+  @Test func doctorNamesBusyCores() async throws {
+    // As long as the job lives.
+    let others = "for n in $(seq $((2 * $(nproc)))); do (while kill -0 $job 2> /dev/null; do :; done) & done"
+    let report = try DoctorReport(await hosts.doctor(slots: [1, 1], meanwhile: others))
+    #expect(report.exitCode == 0 && report.texts(of: "failure").isEmpty, "\(report)")
+    #expect(report.texts(of: "warning", "load").contains { $0.contains("other processes use its cores") }, "\(report)")
   }
 
   @Test func doctorNamesALostHost() async throws {

@@ -3,7 +3,7 @@ import RingTrain
 
 /// What `ringtrain doctor` looks at, in the order in which it tells.
 enum Check: String, Codable, CaseIterable {
-  case launcher, hosts, ranks, versions, processors, cores, threads, memory
+  case launcher, hosts, ranks, versions, processors, cores, load, threads, memory
   case sharedMemory = "shared-memory"
   case singleCopy = "single-copy"
   case files, interfaces, links, clocks, checkpoints

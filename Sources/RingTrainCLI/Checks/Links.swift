@@ -172,24 +172,30 @@ struct LinkProbe {
 
 // MARK: What follows
 
-/// - Parameter hosts: at least two.
-func findings(of links: [Link], among hosts: [String]) -> [Finding] {
-  slowLinkFindings(links, hosts) + clockFindings(links, hosts)
+/// - Parameters:
+///   - hosts: at least two.
+///   - loads: of each, see ``CoreLoad``.
+func findings(of links: [Link], among hosts: [String], loads: [Double]) -> [Finding] {
+  slowLinkFindings(links, hosts, loads) + clockFindings(links, hosts)
 }
 
 /// A link is slow only by comparison; a host is, when its best one is.
-private func slowLinkFindings(_ links: [Link], _ hosts: [String]) -> [Finding] {
+private func slowLinkFindings(_ links: [Link], _ hosts: [String], _ loads: [Double]) -> [Finding] {
+  /// Where a rank waits for a core, messages only seem to take as long.
+  let busy = Set(zip(hosts, loads).filter { $1 > CoreLoad.muchWaiting }.map(\.0))
+  func isTimed(_ link: Link) -> Bool { busy.isDisjoint(with: [link.from, link.to]) }
   let best = hosts.map { host in
     let own = links.filter { $0.from == host || $0.to == host }
     return (
-      speed: own.map(\.megabytesPerSecond).max() ?? 0, delay: own.map(\.microseconds).min() ?? 0
+      speed: own.map(\.megabytesPerSecond).max() ?? 0, delay: own.map(\.microseconds).min() ?? 0,
+      timed: own.filter(isTimed).map(\.microseconds).min()
     )
   }
   let usualSpeed = SampleStatistics(best.map(\.speed)).median
-  let usualDelay = SampleStatistics(best.map(\.delay)).median
+  let usualDelay = SampleStatistics(best.map { $0.timed ?? $0.delay }).median
   // Small differences in time are those of processors that had something else to do.
-  func isSlow(_ speed: Double, _ delay: Double) -> Bool {
-    speed < usualSpeed / 2 || (delay > 4 * usualDelay && delay > usualDelay + 500)
+  func isSlow(_ speed: Double, _ delay: Double?) -> Bool {
+    speed < usualSpeed / 2 || delay.map { $0 > 4 * usualDelay && $0 > usualDelay + 500 } == true
   }
   func complaint(_ subject: String, _ speed: Double, _ delay: Double) -> Finding {
     .warning(
@@ -200,10 +206,10 @@ private func slowLinkFindings(_ links: [Link], _ hosts: [String]) -> [Finding] {
         "every step waits for the slowest link: look at its cable, the port's speed (ethtool), what else uses it, "
         + "and which interface it goes by; or leave the host out")
   }
-  let slow = hosts.indices.filter { hosts.count > 2 && isSlow(best[$0].speed, best[$0].delay) }
+  let slow = hosts.indices.filter { hosts.count > 2 && isSlow(best[$0].speed, best[$0].timed) }
   var findings = slow.map { complaint("the link of \(hosts[$0])", best[$0].speed, best[$0].delay) }
   for link in links where !slow.contains(where: { [link.from, link.to].contains(hosts[$0]) }) {
-    guard hosts.count > 2, isSlow(link.megabytesPerSecond, link.microseconds) else { continue }
+    guard hosts.count > 2, isSlow(link.megabytesPerSecond, isTimed(link) ? link.microseconds : nil) else { continue }
     findings.append(complaint("the link \(link.from)–\(link.to)", link.megabytesPerSecond, link.microseconds))
   }
   return findings.isEmpty ? links.map { .ok(.links, $0.text) } : findings
