@@ -15,7 +15,8 @@ enum {
   width = rt_panel_width,
   lanes = 8,
   tileRows = 6,               // 12 sums, 2 vectors and a factor: what 16 registers hold
-  innerBlock = 256,           // rows of a panel that stay in the first-level cache: 16 KiB
+  innerBlock = rt_panel_rows, // of a panel, that stay in the first-level cache: 16 KiB
+  treeDepth = 7,              // of 64 blocks
   outerBlock = 30 * 1024,     // elements of the other factor that stay in the second-level one: 120 KiB
 };
 
@@ -104,6 +105,54 @@ RT_INLINE void rt_column_of_tiles(int64_t rows, int vectors, int64_t inner, rt_f
   }
 }
 
+/// Sums of a tile over blocks of k by themselves, added up by a binary tree over the blocks. Of `a`, 16 of k are side by
+/// side, wherever a block begins.
+RT_INLINE void rt_tree_tile(int rows, int64_t blocks, const int64_t *ends, rt_factor a, const float *b, float *c) {
+  // The sums of nodes that wait for their siblings.
+  rt_lanes waiting[treeDepth][tileRows][2], sums[tileRows][2];
+  int depth = 0;
+  int64_t k = 0;
+  for (int64_t block = 0; block < blocks; block++) {
+#pragma clang loop unroll(full)
+    for (int i = 0; i < rows; i++) sums[i][0] = sums[i][1] = rt_spread(0);
+    while (k < ends[block]) {
+      const int64_t at = k % width, count = rt_smaller(width - at, ends[block] - k);
+      rt_sum_tile(rows, 2, (int)count, width, 1, a.start + k / width * a.panel + at, b + k * width, sums);
+      k += count;
+    }
+    for (int64_t node = block; node & 1; node >>= 1) {
+      depth--;
+#pragma clang loop unroll(full)
+      for (int i = 0; i < rows; i++)
+        for (int v = 0; v < 2; v++) sums[i][v] = waiting[depth][i][v] + sums[i][v];
+    }
+    float *to = block < blocks - 1 ? (float *)waiting[depth] : c;
+    const int64_t stride = block < blocks - 1 ? 2 * lanes : width;
+    depth++;
+#pragma clang loop unroll(full)
+    for (int i = 0; i < rows; i++)
+      for (int v = 0; v < 2; v++) *rt_at(to + i * stride + v * lanes) = sums[i][v];
+  }
+}
+
+RT_INLINE void rt_column_of_tree_tiles(int64_t rows, int64_t blocks, const int64_t *ends, rt_factor a, const float *b,
+                                       float *c) {
+  while (rows > 0) {
+    const int64_t next = rt_next_rows(rows);
+    switch (next) {
+    case 6: rt_tree_tile(6, blocks, ends, a, b, c); break;
+    case 5: rt_tree_tile(5, blocks, ends, a, b, c); break;
+    case 4: rt_tree_tile(4, blocks, ends, a, b, c); break;
+    case 3: rt_tree_tile(3, blocks, ends, a, b, c); break;
+    case 2: rt_tree_tile(2, blocks, ends, a, b, c); break;
+    default: rt_tree_tile(1, blocks, ends, a, b, c); break;
+    }
+    a.start += next * width;
+    c += next * width;
+    rows -= next;
+  }
+}
+
 RT_CLONES
 void rt_panels_forward(int64_t samples, int64_t outputs, int64_t inputs, int64_t first, int64_t count,
                        const float *weights, const float *x, float *y, int adds) {
@@ -127,7 +176,7 @@ void rt_panels_forward(int64_t samples, int64_t outputs, int64_t inputs, int64_t
 
 RT_CLONES
 void rt_panels_weight_gradient(int64_t samples, int64_t outputs, int64_t inputs, int64_t first, int64_t count,
-                               const float *dy, const float *x, float *gradient) {
+                               int64_t blocks, const int64_t *ends, const float *dy, const float *x, float *gradient) {
   float panel[innerBlock * width] __attribute__((aligned(64)));
   for (int64_t sample = 0; sample < samples; sample += innerBlock) {
     const int64_t inner = rt_smaller(innerBlock, samples - sample);
@@ -146,8 +195,12 @@ void rt_panels_weight_gradient(int64_t samples, int64_t outputs, int64_t inputs,
             for (int64_t j = 0; j < width; j++) panel[i * width + j] = j < columns ? from[j] : 0;
           }
         }
-        rt_column_of_tiles(rt_smaller(most, outputs - row), 2, inner, a, panel,
-                           gradient + column * outputs + row * width, sample > 0);
+        const int64_t rows = rt_smaller(most, outputs - row);
+        float *c = gradient + column * outputs + row * width;
+        if (blocks > 1)
+          rt_column_of_tree_tiles(rows, blocks, ends, a, panel, c);
+        else
+          rt_column_of_tiles(rows, 2, inner, a, panel, c, sample > 0);
       }
     }
   }
@@ -224,12 +277,17 @@ RT_INLINE void rt_take_square(int64_t rows, int64_t columns, const float *x, int
 
 RT_CLONES
 void rt_panels_pack(int64_t samples, int64_t count, const float *x, const float *active, float *panels, float *sums) {
-  if (sums)
-    for (int64_t j = 0; j < count; j++) sums[j] = 0;
   for (int64_t sample = 0; sample < samples; sample += width) {
     for (int64_t column = 0; column < count; column += lanes) {
       const int64_t columns = rt_smaller(lanes, count - column);
       rt_lanes sum = rt_spread(0);
+      // One sample after the other, as elsewhere.
+      if (sums && sample) {
+        if (columns == lanes)
+          sum = rt_load(sums + column);
+        else
+          for (int j = 0; j < columns; j++) sum[j] = sums[column + j];
+      }
       for (int half = 0; half < width; half += lanes) {
         const int64_t rows = rt_smaller(lanes, samples - sample - half), at = (sample + half) * count + column;
         rt_lanes square[lanes];
@@ -258,11 +316,37 @@ void rt_panels_pack(int64_t samples, int64_t count, const float *x, const float 
       }
       if (sums) {
         if (columns == lanes)
-          *rt_at(sums + column) += sum;
+          *rt_at(sums + column) = sum;
         else
-          for (int j = 0; j < columns; j++) sums[column + j] += sum[j];
+          for (int j = 0; j < columns; j++) sums[column + j] = sum[j];
       }
     }
+  }
+}
+
+RT_CLONES
+void rt_block_sums(int64_t blocks, const int64_t *ends, int64_t count, const float *x, const float *active,
+                   float *sums) {
+  for (int64_t column = 0; column < count; column += lanes) {
+    const int64_t columns = rt_smaller(lanes, count - column);
+    rt_lanes waiting[treeDepth];
+    int depth = 0;
+    int64_t sample = 0;
+    for (int64_t block = 0; block < blocks; block++) {
+      rt_lanes sum = rt_spread(0);
+      for (; sample < ends[block]; sample++) {
+        const int64_t at = sample * count + column;
+        if (columns == lanes) {
+          const rt_lanes row = rt_load(x + at);
+          sum += active ? rt_cleared(row, rt_load(active + at) <= 0) : row;
+        } else {
+          for (int j = 0; j < columns; j++) sum[j] += active && active[at + j] <= 0 ? 0 : x[at + j];
+        }
+      }
+      for (int64_t node = block; node & 1; node >>= 1) sum = waiting[--depth] + sum;
+      waiting[depth++] = sum;
+    }
+    for (int j = 0; j < columns; j++) sums[column + j] = waiting[0][j];
   }
 }
 

@@ -11,8 +11,9 @@ public import MPI
 /// use(exchange.result)
 /// ```
 /// A rank has consecutive blocks. It adds its own up as far as the tree goes within them: to one array where the number
-/// of ranks is a power of two, to a few otherwise. Then every rank gets a slice of everybody's arrays, adds them up, and
-/// gives the sums to all: on one host through shared memory, otherwise by messages.
+/// of ranks is a power of two, to a few otherwise; or whoever computes the blocks has done that already
+/// (``elements(ofNode:)``). Then every rank gets a slice of everybody's arrays, adds them up, and gives the sums to all: on
+/// one host through shared memory, otherwise by messages.
 ///
 /// Floating-point addition isn't associative, so a sum by ranks rounds differently with each number of them; a fixed tree
 /// doesn't (J. Demmel and H. D. Nguyen, Parallel Reproducible Summation, 2015, discuss this and costlier ways).
@@ -33,7 +34,7 @@ public final class BlockAllreduce<Element: MPIElement> {
   /// they come in messages.
   private let memory: UnsafeMutablePointer<Element>
   private let stride: Int
-  /// Blocks that are no node by themselves, by number.
+  /// Of blocks that are no node by themselves, by number; made when they are asked for.
   private var leaves: [Int: UnsafeMutableBufferPointer<Element>] = [:]
   /// How this rank's nodes come of its blocks, and the sum of everybody's nodes.
   private let ownSums: [TreeSum]
@@ -109,13 +110,6 @@ public final class BlockAllreduce<Element: MPIElement> {
         .bindMemory(to: Element.self, capacity: elementCount)
       memory.initialize(repeating: .zero, count: elementCount)
     }
-    for node in nodes[communicator.rank] where node.count > 1 {
-      for block in node {
-        let leaf = UnsafeMutableBufferPointer<Element>.allocate(capacity: count)
-        leaf.initialize(repeating: .zero)
-        leaves[block] = leaf
-      }
-    }
   }
 
   deinit {
@@ -124,24 +118,39 @@ public final class BlockAllreduce<Element: MPIElement> {
     scratch.deallocate()
   }
 
+  /// The largest nodes of the tree that this rank has all blocks of: each a power of two of them.
+  public var ownNodes: [Range<Int>] { nodes[communicator.rank] }
+
   private func node(_ index: Int) -> UnsafeMutablePointer<Element> { memory + index * stride }
 
   /// Where a block of this rank has its array; what it holds before a sum is gone after it.
   public func elements(of block: Int) -> UnsafeMutableBufferPointer<Element> {
+    precondition(own.contains(block), "block \(block) isn't this rank's: it has \(own)")
+    let index = ownNodes.firstIndex { $0.contains(block) }!
+    if ownNodes[index].count == 1 { return elements(ofNode: index) }
     if let leaf = leaves[block] { return leaf }
-    let index = nodes[communicator.rank].firstIndex { $0.lowerBound == block && $0.count == 1 }
-    precondition(index != nil, "block \(block) isn't this rank's: it has \(own)")
-    return UnsafeMutableBufferPointer(start: node(index!), count: count)
+    let leaf = UnsafeMutableBufferPointer<Element>.allocate(capacity: count)
+    leaf.initialize(repeating: .zero)
+    leaves[block] = leaf
+    return leaf
   }
 
-  /// The sums, once ``sum(file:line:)`` has returned, until a block's array is written to.
+  /// Where one of ``ownNodes`` has its array, for who adds its blocks up himself: with the bits of a binary tree.
+  public func elements(ofNode index: Int) -> UnsafeMutableBufferPointer<Element> {
+    precondition(ownNodes.indices.contains(index), "node \(index) isn't this rank's: it has \(ownNodes)")
+    return UnsafeMutableBufferPointer(start: node(index), count: count)
+  }
+
+  /// The sums, once ``sum(ofNodes:file:line:)`` has returned, until a block's array is written to.
   public var result: UnsafeMutableBufferPointer<Element> { UnsafeMutableBufferPointer(start: node(0), count: count) }
 
   /// Adds up the arrays of all blocks. Every rank must call it.
-  public func sum(file: StaticString = #fileID, line: UInt = #line) throws(MPIError) {
+  ///
+  /// - Parameter ofNodes: whether this rank's nodes are sums already; their blocks' arrays aren't looked at then.
+  public func sum(ofNodes: Bool = false, file: StaticString = #fileID, line: UInt = #line) throws(MPIError) {
     let site = CallSite(file, line)
-    for (index, sum) in ownSums.enumerated() where sum.inputs > 1 {
-      let inputs = nodes[communicator.rank][index].map { UnsafeMutableRawPointer(leaves[$0]!.baseAddress!) }
+    for (index, sum) in ownSums.enumerated() where sum.inputs > 1 && !ofNodes {
+      let inputs = ownNodes[index].map { UnsafeMutableRawPointer(elements(of: $0).baseAddress!) }
       let (target, size) = (UnsafeMutableRawPointer(node(index)), MemoryLayout<Element>.stride)
       forEachPiece(of: 0..<count) { piece in
         let offset = piece.lowerBound * size

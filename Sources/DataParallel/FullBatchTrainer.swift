@@ -67,7 +67,7 @@ public struct FullBatchTrainer<M: Model, O: Optimizer> where O.Scalar == M.Scala
     while core.steps < end {
       prepareCall(after: 1)
       let totals = try shard.withBatch { rows in
-        try core.step { block, compute in try compute(rows[blocks[block]], nil) }
+        try core.step { block, compute in try compute(rows[blocks[block]], [], nil) }
       }
       // Whoever is told of the step may call MPI.
       try core.settle()

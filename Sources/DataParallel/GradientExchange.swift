@@ -36,7 +36,9 @@ public struct GradientExchange: Sendable {
   /// samples by itself, as if it were several ranks, and a tree over the blocks adds them up (``BlockAllreduce``).
   ///
   /// The rows must be dealt in the same blocks: ``Shard/dealt(in:)``. More blocks than ranks cost time, since each is a
-  /// smaller batch, and a gradient's memory for each block of a rank. Nothing overlaps, and `algorithm` isn't asked.
+  /// smaller batch, and a gradient's memory for each block of a rank; little of either for a network of dense layers,
+  /// which adds a rank's blocks up as it goes (``Model/addsUpBlocks(samples:)``). Nothing overlaps, and `algorithm` isn't
+  /// asked.
   public var blocks: SampleBlocks?
 
   /// - Parameters:
@@ -179,15 +181,23 @@ final class GradientExchanger<Scalar: TrainingScalar & MPIElement>: StepObserver
 
   var isBlockwise: Bool { blocks != nil }
 
-  /// In how many blocks this rank computes its gradient: a single one, all its samples, unless results are to be
-  /// reproducible.
-  var blockCount: Int { blocks?.own.count ?? 1 }
+  /// The blocks of this rank, counted from 0, in runs that a model that ``Model/addsUpBlocks(samples:)`` goes through
+  /// each at once: a power of two each. A single one, all its samples, unless results are to be reproducible.
+  var runs: [Range<Int>] {
+    guard let blocks else { return [0..<1] }
+    return blocks.ownNodes.map { ($0.lowerBound - blocks.own.lowerBound)..<($0.upperBound - blocks.own.lowerBound) }
+  }
 
-  /// Where the gradient of one of them goes.
-  func bucket(of block: Int) -> GradientBucket<Scalar> {
-    guard let blocks else { return bucket }
-    return GradientBucket(
-      parameterCount: bucket.gradient.count, in: blocks.elements(of: blocks.own.lowerBound + block))
+  /// Where the gradient of a block goes.
+  func bucket(ofBlock block: Int) -> GradientBucket<Scalar> { bucket { $0.elements(of: $0.own.lowerBound + block) } }
+
+  /// Where that of one of the ``runs`` goes.
+  func bucket(ofRun run: Int) -> GradientBucket<Scalar> { bucket { $0.elements(ofNode: run) } }
+
+  private func bucket(
+    _ elements: (BlockAllreduce<Scalar>) -> UnsafeMutableBufferPointer<Scalar>
+  ) -> GradientBucket<Scalar> {
+    blocks.map { GradientBucket(parameterCount: bucket.gradient.count, in: elements($0)) } ?? bucket
   }
 
   /// Layers are needed from the first to the last. Slices of one tensor follow each other upwards; the last comes first,
@@ -212,7 +222,7 @@ final class GradientExchanger<Scalar: TrainingScalar & MPIElement>: StepObserver
   /// What travels beside the next gradient.
   func announce(weight: Double, isCalling: Bool) { announced = (weight, isCalling) }
 
-  /// The gradient of a block is complete.
+  /// The gradient of a block, or a run of them, is complete.
   ///
   /// - Parameter loss: the sum over its samples.
   func conclude(_ loss: Double, in bucket: GradientBucket<Scalar>) {
@@ -301,8 +311,10 @@ final class GradientExchanger<Scalar: TrainingScalar & MPIElement>: StepObserver
   /// The bucket holds this rank's part of everything: returns when it holds the sums; of the tail alone, where this
   /// exchanger ``defers`` or ``isSharded``.
   ///
-  /// - Parameter compression: the trainer's, if it has one: then the gradient's sums are means.
-  func finish(through compression: inout (any GradientCompression<Scalar>)?) throws {
+  /// - Parameters:
+  ///   - isInRuns: whether the gradient has been computed by ``runs``, not by blocks.
+  ///   - compression: the trainer's, if it has one: then the gradient's sums are means.
+  func finish(isInRuns: Bool, through compression: inout (any GradientCompression<Scalar>)?) throws {
     if let overlapped {
       try sendTail(overlapped)
       while sent < parts.count { try sendNext(overlapped) }
@@ -312,7 +324,7 @@ final class GradientExchanger<Scalar: TrainingScalar & MPIElement>: StepObserver
       return
     }
     if let blocks {
-      try blocks.sum()
+      try blocks.sum(ofNodes: isInRuns)
     } else if isSharded {
       try communicator.allreduce(UnsafeMutableBufferPointer(rebasing: bucket.all[trainable...]))
     } else if compression != nil {

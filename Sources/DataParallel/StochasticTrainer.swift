@@ -42,6 +42,8 @@ public struct StochasticTrainer<M: Model, O: Optimizer> where O.Scalar == M.Scal
   var runSettings: RunSettings = []
   /// Of each block of this rank.
   private var orders: [BlockOrder] = []
+  /// Where the model adds blocks up: of each run of them.
+  private var runs: [RunOrder] = []
   private var orderedRows = (offset: -1, blocks: [] as [Range<Int>], total: -1)
 
   /// The order in which an epoch visits a block's samples, and the block's first row on this rank.
@@ -55,6 +57,39 @@ public struct StochasticTrainer<M: Model, O: Optimizer> where O.Scalar == M.Scal
     ) rethrows -> Result {
       try order.rows.withUnsafeBufferPointer {
         try body(rows.rows(from: firstRow, in: UnsafeBufferPointer(rebasing: $0[order.batch(index)])))
+      }
+    }
+  }
+
+  /// The same of several blocks one behind the other, batch by batch.
+  private struct RunOrder {
+    private var rows: [Int32] = []
+    private var batchStarts = [0]
+    private let firstRow: Int
+    /// Where, in each batch, each block's rows end.
+    private var blockEnds: [[Int]] = []
+
+    init(_ blocks: ArraySlice<BlockOrder>) {
+      firstRow = blocks.first!.firstRow
+      rows.reserveCapacity(blocks.reduce(0) { $0 + $1.order.rows.count })
+      for index in 0..<blocks.first!.order.batchCount {
+        var ends: [Int] = []
+        for block in blocks {
+          let offset = Int32(block.firstRow - firstRow)
+          rows += block.order.rows[block.order.batch(index)].lazy.map { $0 + offset }
+          ends.append(rows.count - batchStarts[index])
+        }
+        batchStarts.append(rows.count)
+        blockEnds.append(ends.count > 1 ? ends : [])
+      }
+    }
+
+    func withBatch<Result>(
+      _ index: Int, of all: Batch<Scalar>, _ body: (Batch<Scalar>, [Int]) throws -> Result
+    ) rethrows -> Result {
+      try rows.withUnsafeBufferPointer {
+        let range = batchStarts[index]..<batchStarts[index + 1]
+        return try body(all.rows(from: firstRow, in: UnsafeBufferPointer(rebasing: $0[range])), blockEnds[index])
       }
     }
   }
@@ -286,17 +321,35 @@ public struct StochasticTrainer<M: Model, O: Optimizer> where O.Scalar == M.Scal
       orderedRows = rows
     }
     for index in orders.indices { orders[index].order.prepare(epoch: epochs) }
+    let most =
+      (0..<orders[0].order.batchCount).map { batch in
+        orders.reduce(0) { $0 + $1.order.batch(batch).count }
+      }.max() ?? 0
+    runs =
+      core.addsUpBlocks(of: shard, samples: most) && shard.count <= Int32.max
+      ? core.exchanger.runs.map { RunOrder(orders[$0]) } : []
   }
 
   private mutating func runSteps(_ shard: Shard<Scalar>, atMost count: Int = .max) throws {
+    let runs = runs
     try forEachBatch(of: shard, atMost: count) { trainer, orders, rows, index in
       trainer.prepareCall(after: 1)
       let prefetches = trainer.prefetches
-      let totals = try trainer.core.step { block, compute in
-        try orders[block].withBatch(index, of: rows) { batch in
-          let next = block + 1 < orders.count ? (block: block + 1, index: index) : (block: 0, index: index + 1)
-          guard prefetches, next.index < orders[0].order.batchCount else { return try compute(batch, nil) }
-          try orders[next.block].withBatch(next.index, of: rows) { try compute(batch, $0) }
+      func withBatch(
+        _ part: Int, _ index: Int, _ body: (Batch<Scalar>, [Int]) throws -> Void
+      ) rethrows {
+        if runs.isEmpty {
+          try orders[part].withBatch(index, of: rows) { try body($0, []) }
+        } else {
+          try runs[part].withBatch(index, of: rows, body)
+        }
+      }
+      let partCount = runs.isEmpty ? orders.count : runs.count
+      let totals = try trainer.core.step(inRuns: !runs.isEmpty) { part, compute in
+        try withBatch(part, index) { batch, blockEnds in
+          let next = part + 1 < partCount ? (part: part + 1, index: index) : (part: 0, index: index + 1)
+          guard prefetches, next.index < orders[0].order.batchCount else { return try compute(batch, blockEnds, nil) }
+          try withBatch(next.part, next.index) { next, _ in try compute(batch, blockEnds, next) }
         }
       }
       try trainer.addToAverage()

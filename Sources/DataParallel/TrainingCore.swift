@@ -108,17 +108,28 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
     self.optimizer.prepare(ParameterLayout(model), owning: owned)
   }
 
-  /// Computes the gradient by some samples, from within a call to ``step(_:)``; meanwhile those that come next may be
-  /// prepared.
-  typealias Compute = (_ batch: Batch<Scalar>, _ next: Batch<Scalar>?) throws -> Void
+  /// Computes the gradient by some samples, from within a call to ``step(inRuns:_:)``; meanwhile those that come next may
+  /// be prepared. Samples of several blocks are given with the ends of these.
+  typealias Compute = (_ batch: Batch<Scalar>, _ blockEnds: [Int], _ next: Batch<Scalar>?) throws -> Void
+
+  /// Whether the model can go through the blocks of this rank in runs, with so many samples in all.
+  func addsUpBlocks(of shard: Shard<Scalar>, samples: Int) -> Bool {
+    // Weights, unless they are 1, would be added up in another order than by blocks.
+    exchanger.isBlockwise && context.microBatches == 1 && shard.dataset.sampleWeights == nil
+      && model.addsUpBlocks(samples: samples)
+  }
 
   /// One step on a global batch: gradient, one allreduce, update. Where the sums come from other hosts each parameter is
   /// updated when its sum is there, at the latest when the next step needs it, or ``settle()``.
   ///
-  /// - Parameter body: hands over this rank's samples of one of its blocks, counted from 0; of the only one, unless results
-  ///   are to be reproducible.
+  /// - Parameters:
+  ///   - isInRuns: whether the model ``addsUpBlocks(of:samples:)``.
+  ///   - body: hands over this rank's samples of one of its blocks, counted from 0; of the only one, unless results are
+  ///     to be reproducible. Where that is in runs, those of one of ``GradientExchanger/runs``.
   /// - Returns: the global batch's sum of losses before the step, and its weight.
-  mutating func step(_ body: (Int, Compute) throws -> Void) throws -> (loss: Double, weight: Double) {
+  mutating func step(
+    inRuns isInRuns: Bool = false, _ body: (Int, Compute) throws -> Void
+  ) throws -> (loss: Double, weight: Double) {
     let clock = ContinuousClock()
     let start = clock.now
     let exchanger = exchanger
@@ -128,12 +139,14 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
     context.observer = communicator.size > 1 || exchanger.isBlockwise ? exchanger : nil
     var samples = 0
     try withParameters { [model, isCalling] parameters in
-      for block in 0..<exchanger.blockCount {
-        try body(block) { batch, next in
+      let runs = exchanger.runs
+      for index in 0..<(isInRuns ? runs.count : runs.last!.upperBound) {
+        try body(index) { batch, blockEnds, next in
           samples += batch.count
+          context.blockEnds = blockEnds
           context.next = next
           exchanger.announce(weight: batch.totalWeight, isCalling: isCalling)
-          let bucket = exchanger.bucket(of: block)
+          let bucket = isInRuns ? exchanger.bucket(ofRun: index) : exchanger.bucket(ofBlock: index)
           let loss = try model.computeGradient(of: batch, at: parameters, into: bucket.gradient, during: context)
           exchanger.conclude(loss, in: bucket)
         }
@@ -141,7 +154,7 @@ struct TrainingCore<M: Model, O: Optimizer> where O.Scalar == M.Scalar, M.Scalar
     }
     let computed = clock.now
     let waitedBefore = exchanger.takeTimes()
-    try exchanger.finish(through: &compression)
+    try exchanger.finish(isInRuns: isInRuns, through: &compression)
     var exchanged = clock.now
     let totals = bucket.totals
     isCalling = bucket.isCalling

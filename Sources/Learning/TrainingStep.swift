@@ -12,6 +12,10 @@ public struct TrainingStep<Scalar: TrainingScalar> {
   public var firstRow: Int
   /// In how many parts a rank's share of the batch is gone through, to hold less in memory at a time.
   public var microBatches: Int
+  /// Where each block of the batch's samples ends, if there are several: a power of two. Their gradients, and losses, are
+  /// to be added up by a binary tree over the blocks, with the bits that each block by itself would have; only for a model
+  /// that ``Model/addsUpBlocks(samples:)``.
+  public var blockEnds: [Int] = []
   /// Who wants to hear of layers; `nil` where nobody does.
   public var observer: (any StepObserver<Scalar>)?
   /// The samples that most likely come next, to be prepared meanwhile; `nil` where there are none, or no core is free for

@@ -18,12 +18,19 @@ protocol LayerDefinition: Layer {
   /// Whether a ReLU right behind can be a part of it.
   var absorbsReLU: Bool { get }
 
+  /// Whether what it makes of a sample has the same bits whichever others are in the batch, and its gradient is added up
+  /// by blocks of samples where a step has some.
+  ///
+  /// - Parameter type: what products are computed in.
+  func addsUpBlocks(computing type: ComputingType) -> Bool
+
   /// How many values ranks add up in each of its exchanges, in order. A rank without samples must take part in them.
   func exchanges(for input: [Int]) -> (forward: [Int], backward: [Int])
 }
 
 extension LayerDefinition {
   var absorbsReLU: Bool { false }
+  func addsUpBlocks(computing type: ComputingType) -> Bool { false }
   func exchanges(for input: [Int]) -> (forward: [Int], backward: [Int]) { ([], []) }
 }
 

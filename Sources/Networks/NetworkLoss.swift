@@ -37,22 +37,31 @@ final class LossOperation {
 
   /// - Returns: the sum over the samples of weight × loss; NaN where a target is no class.
   func compute(_ run: Run, withGradient: Bool) throws -> Double {
-    let gradient = withGradient ? self.gradient?.floats : nil
-    return withUnsafeTemporaryAllocation(of: Float.self, capacity: 2 * run.batch.count) { rows in
-      for index in 0..<run.batch.count {
-        rows[index] = run.batch.target(index)
-        rows[run.batch.count + index] = run.batch.weight(index)
+    let ends = run.step.blockEnds
+    guard withGradient, !ends.isEmpty else { return compute(run, 0..<run.batch.count, withGradient) }
+    // Rounded as each block's sum is where it travels.
+    let starts = [0] + ends.dropLast()
+    return Double(treeSum(zip(starts, ends).map { Float(compute(run, $0..<$1, true)) }[...]))
+  }
+
+  private func compute(_ run: Run, _ samples: Range<Int>, _ withGradient: Bool) -> Double {
+    let (batch, outputs) = (run.batch[samples], outputs.floats + samples.lowerBound * count)
+    let gradient = withGradient ? self.gradient.map { $0.floats + samples.lowerBound * count } : nil
+    return withUnsafeTemporaryAllocation(of: Float.self, capacity: 2 * batch.count) { rows in
+      for index in 0..<batch.count {
+        rows[index] = batch.target(index)
+        rows[batch.count + index] = batch.weight(index)
       }
       guard let targets = rows.baseAddress else { return 0 }
-      let weights = targets + run.batch.count
+      let weights = targets + batch.count
       switch loss {
       case .crossEntropy(let smoothing):
         return rt_cross_entropy(
-          Int64(run.batch.count), Int64(count), outputs.floats, targets, weights, Float(smoothing), gradient)
+          Int64(batch.count), Int64(count), outputs, targets, weights, Float(smoothing), gradient)
       case .squaredError:
         var sum = 0.0
-        for index in 0..<run.batch.count {
-          let error = outputs.floats[index] - targets[index]
+        for index in 0..<batch.count {
+          let error = outputs[index] - targets[index]
           sum += Double(weights[index]) * Double(error) * Double(error) / 2
           gradient?[index] = weights[index] * error
         }
@@ -60,4 +69,11 @@ final class LossOperation {
       }
     }
   }
+}
+
+/// - Parameter values: a power of two.
+private func treeSum(_ values: ArraySlice<Float>) -> Float {
+  let (start, count) = (values.startIndex, values.count)
+  if count == 1 { return values[start] }
+  return treeSum(values.prefix(count / 2)) + treeSum(values.suffix(count / 2))
 }

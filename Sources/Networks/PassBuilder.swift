@@ -58,7 +58,9 @@ final class PassBuilder {
   /// Whether large layers are gone through slice by slice, since somebody sends each one's gradient on its way.
   let isSliced: Bool
   /// What products are computed in; between layers everything is `Float`.
-  let type: dnnl_data_type_t
+  let computing: ComputingType
+  /// The same, for oneDNN.
+  var type: dnnl_data_type_t { computing == .float ? dnnl_f32 : dnnl_bf16 }
   /// Number of the layer that is being made.
   var layer = 0
   /// Whether the layer that is being made is to do the ReLU behind it as well.
@@ -90,7 +92,7 @@ final class PassBuilder {
   ) {
     self.batch = batch
     self.isSliced = isSliced
-    type = computing == .float ? dnnl_f32 : dnnl_bf16
+    self.computing = computing
     self.isTraining = isTraining
     self.arrays = arrays ?? []
     areKnown = arrays != nil

@@ -50,6 +50,10 @@ final class Passes: @unchecked Sendable {  // all that changes is behind the loc
     self.computing = computing
   }
 
+  func addUpBlocks(samples: Int) -> Bool {
+    samples <= Int(rt_panel_rows) && layers.allSatisfy { $0.addsUpBlocks(computing: computing) }
+  }
+
   func computeGradient(
     of batch: Batch<Float>, at parameters: UnsafeBufferPointer<Float>,
     into gradient: UnsafeMutableBufferPointer<Float>, during step: TrainingStep<Float>, statisticsFrom: Int

@@ -243,6 +243,10 @@ public struct Sequential: Model {
       of: batch, at: parameters, into: gradient, during: step, statisticsFrom: penalizedParameterCount)
   }
 
+  /// Where all layers that learn are dense, products are not oneDNN's, and there are not too many samples: of what stands
+  /// for itself in every sample no product changes by who is in the batch as well.
+  public func addsUpBlocks(samples: Int) -> Bool { passes.addUpBlocks(samples: samples) }
+
   public func addGradient(
     of batch: Batch<Float>, at parameters: UnsafeBufferPointer<Float>, to gradient: UnsafeMutableBufferPointer<Float>
   ) throws -> Double {

@@ -64,12 +64,10 @@ let blockCases: [Case] = [
   },
   Case("blocks", "networks end with the same bits: dropout, batch norm, augmentation, Adam, moving average") { world in
     let images = try digits(world)
-    try expectSameBits(world, "an MLP") { ranks in
-      try train(ranks, images, AdamW(learningRate: 2e-3), average: ExponentialMovingAverage(decay: 0.9)) {
-        try Sequential(input: [64]) {
-          Dense(48); ReLU(); Dropout(0.2)
-          Dense(10)
-        }
+    // One rank goes through 280 samples block by block, which are too many at once; several don't.
+    for batch in [52, 280, 7] {
+      try expectSameBits(world, "an MLP, \(batch) samples at a time") { ranks in
+        try train(ranks, images, AdamW(learningRate: 2e-3), average: .init(decay: 0.9), batch: batch) { try mlp() }
       }
     }
     try expectSameBits(world, "a CNN") { ranks in
@@ -87,6 +85,16 @@ let blockCases: [Case] = [
         }
       }
     }
+  },
+  Case("blocks", "a network that adds blocks up comes to the bits that they have one by one") { world in
+    let images = try digits(world)
+    // Samples with weights are gone through block by block.
+    let weighed = try Dataset(
+      featureCount: images.featureCount, features: images.features, targets: images.targets,
+      sampleWeights: Array(repeating: 1, count: images.count))
+    let found = try [images, weighed].map { try train(world, $0, SGD(learningRate: 0.1)) { try mlp() } }
+    expect(found[0] == found[1], "\(zip(found[0], found[1]).filter { $0 != $1 }.prefix(4))")
+    expectEqual(try mlp().addsUpBlocks(samples: 257), false, "257 samples")
   },
   Case("blocks", "what can't be reproducible is refused on every rank") { world in
     let shard = try Problem().shard(world, of: Float.self)
@@ -136,15 +144,33 @@ private func expectTree(over world: Communicator, blocks: Int, count: Int) throw
       let elements = exchange.elements(of: block)
       for index in 0..<count { elements[index] = value(block, index, round) }
     }
-    try exchange.sum()
-    for index in 0..<count {
-      var sums = (0..<blocks).map { value($0, index, round) }
-      while sums.count > 1 { sums = stride(from: 0, to: sums.count, by: 2).map { sums[$0] + sums[$0 + 1] } }
-      guard exchange.result[index] == sums[0] else {
-        return expect(
-          false, "\(blocks) blocks of \(count), round \(round): \(index) is \(exchange.result[index]), not \(sums[0])")
+    if round == 2 {
+      for (number, node) in exchange.ownNodes.enumerated() {
+        let elements = exchange.elements(ofNode: number)
+        for index in 0..<count { elements[index] = tree(node.map { value($0, index, round) }) }
       }
     }
+    try exchange.sum(ofNodes: round == 2)
+    for index in 0..<count {
+      let sum = tree((0..<blocks).map { value($0, index, round) })
+      guard exchange.result[index] == sum else {
+        return expect(
+          false, "\(blocks) blocks of \(count), round \(round): \(index) is \(exchange.result[index]), not \(sum)")
+      }
+    }
+  }
+}
+
+private func tree(_ values: [Float]) -> Float {
+  var sums = values
+  while sums.count > 1 { sums = stride(from: 0, to: sums.count, by: 2).map { sums[$0] + sums[$0 + 1] } }
+  return sums[0]
+}
+
+private func mlp() throws -> Sequential {
+  try Sequential(input: [64]) {
+    Dense(48); ReLU(); Dropout(0.2)
+    Dense(10)
   }
 }
 
@@ -172,14 +198,15 @@ private func digits(_ world: Communicator) throws -> Dataset<Float> { try Digits
 
 private func train(
   _ ranks: Communicator, _ images: Dataset<Float>, _ optimizer: some Optimizer<Float>,
-  average: ExponentialMovingAverage<Float>? = nil, microBatches: Int = 1, _ network: () throws -> Sequential
+  average: ExponentialMovingAverage<Float>? = nil, batch: Int = 52, microBatches: Int = 1,
+  _ network: () throws -> Sequential
 ) throws -> [Float] {
   let blocks = try SampleBlocks(8)
   let own = Part(ranks.rank, of: ranks.size).range(of: images.count)
   var shard = try Shard(images.rows(own), over: ranks).dealt(in: blocks)
   try shard.apply(shard.fitScaling(.uniform))
   var trainer = try StochasticTrainer(
-    network(), optimizer: optimizer, batchSize: 52, over: ranks, seed: 3, movingAverage: average,
+    network(), optimizer: optimizer, batchSize: batch, over: ranks, seed: 3, movingAverage: average,
     microBatches: microBatches, exchange: GradientExchange(blocks: blocks))
   let report = try trainer.fit(on: shard, epochs: 2)!
   let score = try shard.evaluate(trainer.model, at: trainer.parameters)

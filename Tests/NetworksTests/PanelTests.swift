@@ -13,6 +13,36 @@ struct PanelTests {
     }
   }
 
+  /// Gradients of samples in blocks have the bits of each block by itself, added up by a tree; some blocks are empty.
+  @Test(arguments: [1, 2, 4, 64]) func blocksAreAddedUp(blocks: Int) {
+    for (samples, inputs, outputs) in [(1, 3, 2), (17, 20, 7), (61, 33, 40), (256, 16, 9)] {
+      let ends = (0...blocks).map { samples * $0 / blocks }
+      var sums = zip(ends, ends.dropFirst()).map { gradient($0..<$1, [], inputs, outputs) }
+      while sums.count > 1 {
+        sums = stride(from: 0, to: sums.count, by: 2).map { zip(sums[$0], sums[$0 + 1]).map { $0 + $1 } }
+      }
+      let atOnce = gradient(0..<samples, ends.dropFirst().map { Int64($0) }, inputs, outputs)
+      #expect(atOnce == sums[0], "\(samples) samples, \(inputs) × \(outputs)")
+    }
+  }
+
+  /// By weights and biases, of some samples.
+  private func gradient(_ samples: Range<Int>, _ blockEnds: [Int64], _ inputs: Int, _ outputs: Int) -> [Float] {
+    func values(_ columns: Int, _ step: Int) -> [Float] {
+      (samples.lowerBound * columns..<samples.upperBound * columns).map { Float($0 * step % 1009) / 1009 - 0.5 }
+    }
+    let (x, slope, active) = (values(inputs, 31), values(outputs, 53), values(outputs, 7))
+    let (n, m, k) = (Int64(samples.count), Int64(outputs), Int64(inputs))
+    var panels = [Float](repeating: .nan, count: (samples.count + 15) / 16 * 16 * outputs)
+    var (weights, biases) = (
+      [Float](repeating: 0, count: (inputs + 15) / 16 * 16 * outputs), [Float](repeating: 0, count: outputs)
+    )
+    rt_panels_pack(n, m, slope, active, &panels, &biases)
+    if !blockEnds.isEmpty { rt_block_sums(Int64(blockEnds.count), blockEnds, m, slope, active, &biases) }
+    rt_panels_weight_gradient(n, m, k, 0, k, Int64(max(1, blockEnds.count)), blockEnds, panels, x, &weights)
+    return weights + biases
+  }
+
   /// What isn't a number isn't hidden by a ReLU, nor by the zeros that fill panels up.
   @Test func notANumberStays() {
     let x: [Float] = [.nan, -1, 2]
@@ -59,8 +89,8 @@ struct PanelTests {
       rt_panels_unpack(n, m, sums, bias, 1, &y)
       rt_panels_pack(n, m, slope, y, &sums, &db)
       rt_panels_input_gradient(n, m, k, weights, sums, &dx)
-      rt_panels_weight_gradient(n, m, k, 0, middle, sums, x, &dw)
-      rt_panels_weight_gradient(n, m, k, middle, k - middle, sums, x, &dw)
+      rt_panels_weight_gradient(n, m, k, 0, middle, 1, nil, sums, x, &dw)
+      rt_panels_weight_gradient(n, m, k, middle, k - middle, 1, nil, sums, x, &dw)
 
       // Every so many, so that the largest take no longer than the others.
       func some(_ count: Int) -> StrideTo<Int> { stride(from: 0, to: count, by: max(1, count / 10)) }

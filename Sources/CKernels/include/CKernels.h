@@ -244,7 +244,10 @@ void rt_dropout(const rt_channels *tensor, const uint64_t *keys, uint32_t thresh
 // rows of 16 columns one under the other. Weights are outputs × inputs in panels. What belongs to samples is turned
 // round for it: the panels of X, samples × values, are values × samples, filled up with zeros where it says `pack`.
 
-enum { rt_panel_width = 16 };
+enum {
+  rt_panel_width = 16,
+  rt_panel_rows = 256,  // the most samples that are summed in blocks
+};
 
 /// Puts X, samples × values and row-major, in panels of samples. `sums`, unless it is NULL, gets Σ over the samples.
 /// Where `active`, as large as X, isn't above 0 the value counts as 0; it may be NULL.
@@ -257,8 +260,15 @@ void rt_panels_unpack(int64_t samples, int64_t values, const float *panels, cons
 void rt_panels_forward(int64_t samples, int64_t outputs, int64_t inputs, int64_t first, int64_t count,
                        const float *weights, const float *x, float *y, int adds);
 /// The gradient by the weights of some inputs, in panels as they are: `dy` in panels of samples, `x` row-major.
+///
+/// With more than one block the samples, at most `rt_panel_rows`, are summed block by block, each of which ends where
+/// `ends` says, and a binary tree over the blocks, a power of two up to 64, adds those sums up: bit for bit what calls for
+/// each block and additions make of them.
 void rt_panels_weight_gradient(int64_t samples, int64_t outputs, int64_t inputs, int64_t first, int64_t count,
-                               const float *dy, const float *x, float *gradient);
+                               int64_t blocks, const int64_t *ends, const float *dy, const float *x, float *gradient);
+/// What `pack` puts into `sums`, of samples in blocks as well.
+void rt_block_sums(int64_t blocks, const int64_t *ends, int64_t values, const float *x, const float *active,
+                   float *sums);
 /// The gradient by X, row-major, from `dy` in panels of samples.
 void rt_panels_input_gradient(int64_t samples, int64_t outputs, int64_t inputs, const float *weights, const float *dy,
                               float *dx);

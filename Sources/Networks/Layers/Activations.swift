@@ -4,6 +4,7 @@ import COneDNN
 public struct ReLU: ActivationLayer {
   public init() {}
   public var description: String { "ReLU()" }
+  func addsUpBlocks(computing type: ComputingType) -> Bool { true }
   var algorithms: (forward: dnnl_alg_kind_t, backward: dnnl_alg_kind_t) {
     (dnnl_eltwise_relu, dnnl_eltwise_relu_use_dst_for_bwd)
   }

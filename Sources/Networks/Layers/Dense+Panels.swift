@@ -4,9 +4,9 @@ import COneDNN
 extension Dense {
   /// Whether products of our own are faster than oneDNN's: where it has no blocks of its own to keep weights in, as
   /// with AVX-512, and so multiplies by a general product.
-  static func usesPanels(in builder: PassBuilder) -> Bool {
+  static func usesPanels(computing type: ComputingType) -> Bool {
     let blocks = dnnl_cpu_isa_avx512_core.rawValue
-    return builder.type == dnnl_f32 && dnnl_get_effective_cpu_isa().rawValue & blocks != blocks
+    return type == .float && dnnl_get_effective_cpu_isa().rawValue & blocks != blocks
   }
 }
 
@@ -118,13 +118,21 @@ final class PanelDenseOperation: Operation {
 
   func backwardParameters(_ run: Run, complete: (Range<Int>) throws -> Void) throws {
     try outputReorder?.execute()
+    let (gradient, active) = (outputGradient!.floats, relu ? output.memory.floats : nil)
+    let ends = run.step.blockEnds
     rt_panels_pack(
-      Int64(batch), Int64(layer.outputs), outputGradient!.floats, relu ? output.memory.floats : nil,
-      gradientPanels!.floats, biasGradient?.floats)
+      Int64(batch), Int64(layer.outputs), gradient, active, gradientPanels!.floats,
+      ends.isEmpty ? biasGradient?.floats : nil)
     if announcesSlices {
       for slice in slices.prefix(earlySlices) { try computeGradient(of: slice, complete) }
-    } else {
+    } else if ends.isEmpty {
       computeGradient(of: 0..<inputs)
+    } else {
+      ends.map { Int64($0) }.withUnsafeBufferPointer { ends in
+        let sums = biasGradient?.floats
+        if let sums { rt_block_sums(Int64(ends.count), ends.baseAddress, Int64(layer.outputs), gradient, active, sums) }
+        computeGradient(of: 0..<inputs, blockEnds: ends)
+      }
     }
   }
 
@@ -137,10 +145,11 @@ final class PanelDenseOperation: Operation {
     try complete(slice.range)
   }
 
-  private func computeGradient(of range: Range<Int>) {
+  /// - Parameter ends: of blocks of samples, if there are some.
+  private func computeGradient(of range: Range<Int>, blockEnds ends: UnsafeBufferPointer<Int64>? = nil) {
     rt_panels_weight_gradient(
       Int64(batch), Int64(layer.outputs), Int64(inputs), Int64(range.lowerBound), Int64(range.count),
-      gradientPanels!.floats, source.floats, weightGradient!.floats)
+      Int64(ends?.count ?? 1), ends?.baseAddress, gradientPanels!.floats, source.floats, weightGradient!.floats)
   }
 
   func backwardInput(_ run: Run) throws {

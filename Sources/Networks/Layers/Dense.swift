@@ -23,8 +23,10 @@ public struct Dense: LayerDefinition {
 
   var absorbsReLU: Bool { true }
 
+  func addsUpBlocks(computing type: ComputingType) -> Bool { Self.usesPanels(computing: type) }
+
   func operation(on input: Tensor, in builder: PassBuilder) throws -> any Operation {
-    if Self.usesPanels(in: builder) { return try PanelDenseOperation(self, on: input, in: builder) }
+    if Self.usesPanels(computing: builder.computing) { return try PanelDenseOperation(self, on: input, in: builder) }
     return try DenseOperation(self, on: input, in: builder)
   }
 }

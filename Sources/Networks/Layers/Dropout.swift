@@ -20,6 +20,8 @@ public struct Dropout: LayerDefinition {
     return input
   }
 
+  func addsUpBlocks(computing type: ComputingType) -> Bool { true }
+
   func operation(on input: Tensor, in builder: PassBuilder) throws -> any Operation {
     try DropoutOperation(self, on: input, in: builder)
   }

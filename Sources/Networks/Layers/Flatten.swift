@@ -4,6 +4,7 @@ public struct Flatten: LayerDefinition {
   public var description: String { "Flatten()" }
 
   func outputShape(for input: [Int]) throws(ShapeMismatch) -> [Int] { [input.reduce(1, *)] }
+  func addsUpBlocks(computing type: ComputingType) -> Bool { true }
 
   func operation(on input: Tensor, in builder: PassBuilder) throws -> any Operation {
     FlattenOperation(input, in: builder)
