@@ -176,7 +176,8 @@ void rt_panels_forward(int64_t samples, int64_t outputs, int64_t inputs, int64_t
 
 RT_CLONES
 void rt_panels_weight_gradient(int64_t samples, int64_t outputs, int64_t inputs, int64_t first, int64_t count,
-                               int64_t blocks, const int64_t *ends, const float *dy, const float *x, float *gradient) {
+                               int64_t blocks, const int64_t *ends, const float *dy, const float *x, int64_t stride,
+                               float *gradient, int adds) {
   float panel[innerBlock * width] __attribute__((aligned(64)));
   for (int64_t sample = 0; sample < samples; sample += innerBlock) {
     const int64_t inner = rt_smaller(innerBlock, samples - sample);
@@ -186,8 +187,8 @@ void rt_panels_weight_gradient(int64_t samples, int64_t outputs, int64_t inputs,
       const rt_factor a = {dy + sample * outputs + row * width, outputs * width};
       for (int64_t column = first; column < first + count; column += width) {
         const int64_t columns = rt_smaller(width, inputs - column);
-        const float *from = x + sample * inputs + column;
-        for (int64_t i = 0; i < inner; i++, from += inputs) {
+        const float *from = x + sample * stride + column;
+        for (int64_t i = 0; i < inner; i++, from += stride) {
           if (columns == width) {
             *rt_at(panel + i * width) = rt_load(from);
             *rt_at(panel + i * width + lanes) = rt_load(from + lanes);
@@ -200,7 +201,7 @@ void rt_panels_weight_gradient(int64_t samples, int64_t outputs, int64_t inputs,
         if (blocks > 1)
           rt_column_of_tree_tiles(rows, blocks, ends, a, panel, c);
         else
-          rt_column_of_tiles(rows, 2, inner, a, panel, c, sample > 0);
+          rt_column_of_tiles(rows, 2, inner, a, panel, c, adds || sample > 0);
       }
     }
   }
@@ -208,7 +209,7 @@ void rt_panels_weight_gradient(int64_t samples, int64_t outputs, int64_t inputs,
 
 RT_CLONES
 void rt_panels_input_gradient(int64_t samples, int64_t outputs, int64_t inputs, const float *weights, const float *dy,
-                              float *dx) {
+                              float *dx, int64_t stride) {
   // The sums of so many samples stay in the first-level cache, beside the weights.
   enum { most = 4 * width };
   float sums[most * width] __attribute__((aligned(64)));
@@ -231,8 +232,8 @@ void rt_panels_input_gradient(int64_t samples, int64_t outputs, int64_t inputs, 
         }
       }
       const int64_t columns = rt_smaller(width, inputs - column);
-      float *to = dx + block * inputs + column;
-      for (int64_t i = 0; i < size; i++, to += inputs) {
+      float *to = dx + block * stride + column;
+      for (int64_t i = 0; i < size; i++, to += stride) {
         if (columns == width) {
           *rt_at(to) = rt_load(sums + i * width);
           *rt_at(to + lanes) = rt_load(sums + i * width + lanes);
@@ -276,7 +277,8 @@ RT_INLINE void rt_take_square(int64_t rows, int64_t columns, const float *x, int
 }
 
 RT_CLONES
-void rt_panels_pack(int64_t samples, int64_t count, const float *x, const float *active, float *panels, float *sums) {
+void rt_panels_pack(int64_t samples, int64_t count, const float *x, int64_t stride, const float *active, float *panels,
+                    float *sums) {
   for (int64_t sample = 0; sample < samples; sample += width) {
     for (int64_t column = 0; column < count; column += lanes) {
       const int64_t columns = rt_smaller(lanes, count - column);
@@ -289,20 +291,20 @@ void rt_panels_pack(int64_t samples, int64_t count, const float *x, const float 
           for (int j = 0; j < columns; j++) sum[j] = sums[column + j];
       }
       for (int half = 0; half < width; half += lanes) {
-        const int64_t rows = rt_smaller(lanes, samples - sample - half), at = (sample + half) * count + column;
+        const int64_t rows = rt_smaller(lanes, samples - sample - half), at = (sample + half) * stride + column;
         rt_lanes square[lanes];
         if (rows == lanes && columns == lanes) {
 #pragma clang loop unroll(full)
-          for (int i = 0; i < lanes; i++) square[i] = rt_load(x + at + i * count);
+          for (int i = 0; i < lanes; i++) square[i] = rt_load(x + at + i * stride);
           if (active) {
 #pragma clang loop unroll(full)
-            for (int i = 0; i < lanes; i++) square[i] = rt_cleared(square[i], rt_load(active + at + i * count) <= 0);
+            for (int i = 0; i < lanes; i++) square[i] = rt_cleared(square[i], rt_load(active + at + i * stride) <= 0);
           }
         } else {
-          rt_take_square(rows, columns, x + at, count, square);
+          rt_take_square(rows, columns, x + at, stride, square);
           if (active) {
             rt_lanes from[lanes];
-            rt_take_square(rows, columns, active + at, count, from);
+            rt_take_square(rows, columns, active + at, stride, from);
             for (int i = 0; i < lanes; i++) square[i] = rt_cleared(square[i], from[i] <= 0);
           }
         }

@@ -37,9 +37,9 @@ struct PanelTests {
     var (weights, biases) = (
       [Float](repeating: 0, count: (inputs + 15) / 16 * 16 * outputs), [Float](repeating: 0, count: outputs)
     )
-    rt_panels_pack(n, m, slope, active, &panels, &biases)
+    rt_panels_pack(n, m, slope, m, active, &panels, &biases)
     if !blockEnds.isEmpty { rt_block_sums(Int64(blockEnds.count), blockEnds, m, slope, active, &biases) }
-    rt_panels_weight_gradient(n, m, k, 0, k, Int64(max(1, blockEnds.count)), blockEnds, panels, x, &weights)
+    rt_panels_weight_gradient(n, m, k, 0, k, Int64(max(1, blockEnds.count)), blockEnds, panels, x, k, &weights, 0)
     return weights + biases
   }
 
@@ -47,7 +47,7 @@ struct PanelTests {
   @Test func notANumberStays() {
     let x: [Float] = [.nan, -1, 2]
     var (panels, y, sums) = ([Float](repeating: 1, count: 16 * 3), [Float](repeating: 0, count: 3), [Float](x))
-    rt_panels_pack(1, 3, x, nil, &panels, &sums)
+    rt_panels_pack(1, 3, x, 3, nil, &panels, &sums)
     #expect(sums[0].isNaN && sums[1] == -1 && panels[1..<16].allSatisfy { $0 == 0 })
     rt_panels_unpack(1, 3, panels, nil, 1, &y)
     #expect(y[0].isNaN && y[1] == 0 && y[2] == 2)
@@ -82,15 +82,15 @@ struct PanelTests {
       var (y, dx) = ([Float](repeating: .nan, count: slope.count), [Float](repeating: .nan, count: x.count))
       var (dw, db) = ([Float](repeating: .nan, count: weights.count), [Float](repeating: .nan, count: outputs))
       let middle = Int64(inputs / 2 / 16 * 16)
-      rt_panels_pack(n, k, x, nil, &panels, nil)
+      rt_panels_pack(n, k, x, k, nil, &panels, nil)
       // In two slices, the last first.
       rt_panels_forward(n, m, k, middle, k - middle, weights, panels, &sums, 0)
       if middle > 0 { rt_panels_forward(n, m, k, 0, middle, weights, panels, &sums, 1) }
       rt_panels_unpack(n, m, sums, bias, 1, &y)
-      rt_panels_pack(n, m, slope, y, &sums, &db)
-      rt_panels_input_gradient(n, m, k, weights, sums, &dx)
-      rt_panels_weight_gradient(n, m, k, 0, middle, 1, nil, sums, x, &dw)
-      rt_panels_weight_gradient(n, m, k, middle, k - middle, 1, nil, sums, x, &dw)
+      rt_panels_pack(n, m, slope, m, y, &sums, &db)
+      rt_panels_input_gradient(n, m, k, weights, sums, &dx, k)
+      rt_panels_weight_gradient(n, m, k, 0, middle, 1, nil, sums, x, k, &dw, 0)
+      rt_panels_weight_gradient(n, m, k, middle, k - middle, 1, nil, sums, x, k, &dw, 0)
 
       // Every so many, so that the largest take no longer than the others.
       func some(_ count: Int) -> StrideTo<Int> { stride(from: 0, to: count, by: max(1, count / 10)) }

@@ -249,9 +249,11 @@ enum {
   rt_panel_rows = 256,  // the most samples that are summed in blocks
 };
 
-/// Puts X, samples × values and row-major, in panels of samples. `sums`, unless it is NULL, gets Σ over the samples.
-/// Where `active`, as large as X, isn't above 0 the value counts as 0; it may be NULL.
-void rt_panels_pack(int64_t samples, int64_t values, const float *x, const float *active, float *panels, float *sums);
+/// Puts X, samples × values and row-major, a sample `stride` behind the one before, in panels of samples. `sums`, unless it
+/// is NULL, gets Σ over the samples. Where `active`, which lies as X does, isn't above 0 the value counts as 0; it may be
+/// NULL.
+void rt_panels_pack(int64_t samples, int64_t values, const float *x, int64_t stride, const float *active, float *panels,
+                    float *sums);
 /// The other way round, with `bias` added to each sample unless it is NULL, and with `relu` not below 0.
 void rt_panels_unpack(int64_t samples, int64_t values, const float *panels, const float *bias, int relu, float *y);
 
@@ -259,18 +261,20 @@ void rt_panels_unpack(int64_t samples, int64_t values, const float *panels, cons
 /// of samples.
 void rt_panels_forward(int64_t samples, int64_t outputs, int64_t inputs, int64_t first, int64_t count,
                        const float *weights, const float *x, float *y, int adds);
-/// The gradient by the weights of some inputs, in panels as they are: `dy` in panels of samples, `x` row-major.
+/// The gradient by the weights of some inputs, in panels as they are: `dy` in panels of samples, `x` row-major, a
+/// sample `stride` behind the one before. With `adds` added to what there is, which goes with a single block alone.
 ///
 /// With more than one block the samples, at most `rt_panel_rows`, are summed block by block, each of which ends where
 /// `ends` says, and a binary tree over the blocks, a power of two up to 64, adds those sums up: bit for bit what calls for
 /// each block and additions make of them.
 void rt_panels_weight_gradient(int64_t samples, int64_t outputs, int64_t inputs, int64_t first, int64_t count,
-                               int64_t blocks, const int64_t *ends, const float *dy, const float *x, float *gradient);
+                               int64_t blocks, const int64_t *ends, const float *dy, const float *x, int64_t stride,
+                               float *gradient, int adds);
 /// What `pack` puts into `sums`, of samples in blocks as well.
 void rt_block_sums(int64_t blocks, const int64_t *ends, int64_t values, const float *x, const float *active,
                    float *sums);
-/// The gradient by X, row-major, from `dy` in panels of samples.
+/// The gradient by X, row-major, a sample `stride` behind the one before, from `dy` in panels of samples.
 void rt_panels_input_gradient(int64_t samples, int64_t outputs, int64_t inputs, const float *weights, const float *dy,
-                              float *dx);
+                              float *dx, int64_t stride);
 
 #endif

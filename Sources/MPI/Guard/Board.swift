@@ -13,7 +13,8 @@ extension UnsafeMutableRawPointer {
 ///
 /// The owner alone writes. A record is overwritten `depth` calls later, so a reader looks twice at its number.
 struct Ledger {
-  static let depth = 32
+  /// More would crowd the caches out of which short calls work.
+  static let depth = 16
   static let recordBytes = 128
   /// The records of collective calls, and the one of a message.
   static let stride = 64 + (depth + 1) * recordBytes
@@ -87,7 +88,7 @@ enum RankStatus: UInt32 {
 /// What each rank of a host is doing, in memory that they share; of this rank's own alone where they can't.
 final class Board {
   /// A rank's part: process, rank and status, then ledgers.
-  private static let postBytes = 68 << 10
+  private static let postBytes = 36 << 10
   private static let ledgerCount = 16
   private static let headerBytes = 4096
 

@@ -32,7 +32,7 @@ package final class CallLog {
   private var failure: MPIError?
 
   /// What changes with every call: behind a pointer, for it is then not checked for exclusive access field by field.
-  private struct State {
+  fileprivate struct State {
     var signature: UInt64 = 0
     var sequence: UInt64 = 0
     var messages: UInt64 = 0
@@ -40,7 +40,7 @@ package final class CallLog {
     var depth = 0
     var hasFailed = false
     /// Which file's name lies in each record.
-    var files = InlineArray<32, UnsafePointer<UInt8>?>(repeating: nil)
+    var files = InlineArray<16, UnsafePointer<UInt8>?>(repeating: nil)
     var messageFile: UnsafePointer<UInt8>?
   }
 
@@ -133,35 +133,46 @@ package final class CallLog {
   /// This call's number, as what else must be the same in later ones.
   var number: Int32 { Int32(truncatingIfNeeded: sequence & 0x7fff_ffff) }
 
-  /// - Returns: whether it is the outermost call.
+  /// Of calls of a communicator that has failed nothing is written down.
   @inline(__always)
-  func begin(
-    _ operation: Operation, _ datatype: Datatype?, count: Int, _ kind: ReduceKind?, root: Int, way: UInt8,
-    detail: Int32, _ site: CallSite
-  ) throws(MPIError) -> Bool {
-    state.pointee.depth += 1
-    guard state.pointee.depth == 1 else { return false }
-    if state.pointee.hasFailed {
-      state.pointee.depth = 0
-      throw failure!
+  func checkFailure() throws(MPIError) {
+    if state.pointee.hasFailed, state.pointee.depth == 0 { throw failure! }
+  }
+
+  /// What writes calls down. Values alone: to use the object instead would count references to it in every call.
+  @inline(__always)
+  var recorder: Recorder { Recorder(state: state, ledger: ledger) }
+
+  struct Recorder {
+    fileprivate let state: UnsafeMutablePointer<State>
+    fileprivate let ledger: Ledger
+
+    /// - Returns: whether it is the outermost call.
+    @inline(__always)
+    func begin(
+      _ operation: Operation, _ datatype: Datatype?, count: Int, _ kind: ReduceKind?, root: Int, way: UInt8,
+      detail: Int32, _ site: CallSite
+    ) -> Bool {
+      state.pointee.depth += 1
+      guard state.pointee.depth == 1 else { return false }
+      let sequence = state.pointee.sequence + 1
+      state.pointee.sequence = sequence
+      var record = CallRecord(
+        sequence: sequence, signature: state.pointee.signature, count: count, peer: Int32(truncatingIfNeeded: root),
+        tag: detail, line: UInt32(truncatingIfNeeded: site.line), operation: operation.rawValue,
+        datatype: datatype?.rawValue ?? 255, kind: kind?.rawValue ?? 255, way: way)
+      record.sign()
+      state.pointee.signature = record.signature
+      let place = ledger.place(of: sequence)
+      let index = Int(sequence % UInt64(Ledger.depth))
+      if state.pointee.files[index] != site.file.utf8Start {
+        Ledger.write(site.file, at: place)
+        state.pointee.files[index] = site.file.utf8Start
+      }
+      place.storeBytes(of: record, as: CallRecord.self)
+      ledger.activity.store(2 * sequence - 1, ordering: .releasing)
+      return true
     }
-    let sequence = state.pointee.sequence + 1
-    state.pointee.sequence = sequence
-    var record = CallRecord(
-      sequence: sequence, signature: state.pointee.signature, count: count, peer: Int32(truncatingIfNeeded: root),
-      tag: detail, line: UInt32(truncatingIfNeeded: site.line), operation: operation.rawValue,
-      datatype: datatype?.rawValue ?? 255, kind: kind?.rawValue ?? 255, way: way)
-    record.sign()
-    state.pointee.signature = record.signature
-    let place = ledger.place(of: sequence)
-    let index = Int(sequence % UInt64(Ledger.depth))
-    if state.pointee.files[index] != site.file.utf8Start {
-      Ledger.write(site.file, at: place)
-      state.pointee.files[index] = site.file.utf8Start
-    }
-    place.storeBytes(of: record, as: CallRecord.self)
-    ledger.activity.store(2 * sequence - 1, ordering: .releasing)
-    return true
   }
 
   @inline(__always)
@@ -172,8 +183,7 @@ package final class CallLog {
 
   /// Writes down that the communicator is freed, which compares nothing.
   func noteEnd(_ site: CallSite) {
-    guard !hasFailed, (try? begin(.free, nil, count: -1, nil, root: -1, way: 0, detail: -1, site)) == true
-    else { return }
+    guard !hasFailed, recorder.begin(.free, nil, count: -1, nil, root: -1, way: 0, detail: -1, site) else { return }
     end()
   }
 
@@ -382,11 +392,11 @@ extension Communicator {
     _ operation: Operation, of datatype: Datatype? = nil, count: Int = -1, by kind: ReduceKind? = nil, root: Int = -1,
     way: UInt8 = 0, detail: Int32 = -1, comparesItself: Bool = false, _ site: CallSite
   ) throws(MPIError) {
-    guard let log else { return }
-    guard try log.begin(operation, datatype, count: count, kind, root: root, way: way, detail: detail, site) else {
-      return
-    }
-    guard log.mustMeet(operation, comparesItself) else { return }
+    try log?.checkFailure()
+    guard let recorder = log?.recorder,
+      recorder.begin(operation, datatype, count: count, kind, root: root, way: way, detail: detail, site),
+      let log, log.mustMeet(operation, comparesItself)
+    else { return }
     do throws(MPIError) {
       try log.meet(self, site)
     } catch {
@@ -418,7 +428,8 @@ extension Communicator {
     _ site: CallSite
   ) throws(MPIError) -> CallLog.Begun? {
     guard let log else { return nil }
-    _ = try log.begin(operation, datatype, count: count, kind, root: root, way: 0, detail: -1, site)
+    try log.checkFailure()
+    _ = log.recorder.begin(operation, datatype, count: count, kind, root: root, way: 0, detail: -1, site)
     defer { log.end() }
     try log.compareArrived(site)
     return try log.comparedLater(self, site)

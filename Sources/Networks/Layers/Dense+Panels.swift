@@ -1,16 +1,26 @@
 import CKernels
 import COneDNN
 
-extension Dense {
-  /// Whether products of our own are faster than oneDNN's: where it has no blocks of its own to keep weights in, as
-  /// with AVX-512, and so multiplies by a general product.
-  static func usesPanels(computing type: ComputingType) -> Bool {
+/// Weights in panels of 16 inputs, [inputs ÷ 16][outputs][16], for products of our own.
+enum Panels {
+  /// Whether these are faster than oneDNN's: where it has no blocks of its own to keep weights in, as with AVX-512, and so
+  /// multiplies by a general product.
+  static var areFaster: Bool {
     let blocks = dnnl_cpu_isa_avx512_core.rawValue
-    return type == .float && dnnl_get_effective_cpu_isa().rawValue & blocks != blocks
+    return dnnl_get_effective_cpu_isa().rawValue & blocks != blocks
   }
+
+  static let width = Int(rt_panel_width)
+  static func count(_ columns: Int) -> Int { (columns + width - 1) / width }
+  /// Columns, with those that fill the last panel up.
+  static func padded(_ columns: Int) -> Int { count(columns) * width }
 }
 
-/// Fully connected, with weights in panels of 16 inputs: [inputs ÷ 16][outputs][16], the last filled up with zeros. All
+extension Dense {
+  static func usesPanels(computing type: ComputingType) -> Bool { type == .float && Panels.areFaster }
+}
+
+/// Fully connected, with weights in panels of 16 inputs, the last filled up with zeros. All
 /// three products read them one behind the other, and some inputs' weights are neighbours: slices.
 final class PanelDenseOperation: Operation {
   let output: Tensor
@@ -52,7 +62,7 @@ final class PanelDenseOperation: Operation {
     weight = try builder.array(
       "weight", extents, initialization: .uniform(bound), preferred: { try .panels(extents) },
       slices: { stored in
-        let panels = Self.panelCount(extents[1])
+        let panels = Panels.count(extents[1])
         let count = stored.byteCount < 1 << 20 ? 1 : (1...8).last { panels % $0 == 0 }!
         return (count, (count + 1) / 2)
       })
@@ -63,12 +73,12 @@ final class PanelDenseOperation: Operation {
     weights = try builder.values(of: weight)
     biases = try bias.map { try builder.values(of: $0) }
     output = try builder.tensor([layer.outputs], .plain([batch, layer.outputs]))
-    panels = try builder.scratch(Self.panelCount(batch) * Self.width * (inputs + layer.outputs))
+    panels = try builder.scratch(Panels.padded(batch) * (inputs + layer.outputs))
 
     let array = builder.arrays[weight]
     announcesSlices = builder.isSliced && array.slices > 1
     earlySlices = array.earlySlices
-    let inputsEach = Self.panelCount(inputs) / array.slices * Self.width
+    let inputsEach = Panels.count(inputs) / array.slices * Panels.width
     let last = bias.map { builder.arrays[$0].range.upperBound }
     // In a network's first pass, which isn't sliced, arrays have no place yet.
     slices = (0..<(announcesSlices ? array.slices : 0)).map { [inputs] index in
@@ -79,13 +89,10 @@ final class PanelDenseOperation: Operation {
     }
   }
 
-  private static let width = Int(rt_panel_width)
-  private static func panelCount(_ columns: Int) -> Int { (columns + width - 1) / width }
-
   func makeBackward(from outputGradient: Memory, wantsInput: Bool, in builder: PassBuilder) throws -> Memory? {
     let (gradient, reorder) = try builder.reorderedGradient(outputGradient, to: output.memory.descriptor)
     (self.outputGradient, outputReorder) = (gradient, reorder)
-    let count = Self.panelCount(batch) * Self.width * layer.outputs
+    let count = Panels.padded(batch) * layer.outputs
     gradientPanels = try announcesSlices ? builder.tensor(.plain([count])) : builder.scratch(count)
     weightGradient = try builder.gradient(of: weight)
     biasGradient = try bias.map { try builder.gradient(of: $0) }
@@ -95,8 +102,8 @@ final class PanelDenseOperation: Operation {
 
   func forward(_ run: Run, needed: (Range<Int>) throws -> Void) throws {
     try sourceReorder?.execute()
-    rt_panels_pack(Int64(batch), Int64(inputs), source.floats, nil, panels.floats, nil)
-    let sums = panels.floats + Self.panelCount(batch) * Self.width * inputs
+    rt_panels_pack(Int64(batch), Int64(inputs), source.floats, Int64(inputs), nil, panels.floats, nil)
+    let sums = panels.floats + Panels.padded(batch) * inputs
     if announcesSlices {
       // Biases came with the last slice.
       for (number, slice) in (slices.suffix(1) + slices.dropLast()).enumerated() {
@@ -121,7 +128,7 @@ final class PanelDenseOperation: Operation {
     let (gradient, active) = (outputGradient!.floats, relu ? output.memory.floats : nil)
     let ends = run.step.blockEnds
     rt_panels_pack(
-      Int64(batch), Int64(layer.outputs), gradient, active, gradientPanels!.floats,
+      Int64(batch), Int64(layer.outputs), gradient, Int64(layer.outputs), active, gradientPanels!.floats,
       ends.isEmpty ? biasGradient?.floats : nil)
     if announcesSlices {
       for slice in slices.prefix(earlySlices) { try computeGradient(of: slice, complete) }
@@ -149,13 +156,15 @@ final class PanelDenseOperation: Operation {
   private func computeGradient(of range: Range<Int>, blockEnds ends: UnsafeBufferPointer<Int64>? = nil) {
     rt_panels_weight_gradient(
       Int64(batch), Int64(layer.outputs), Int64(inputs), Int64(range.lowerBound), Int64(range.count),
-      Int64(ends?.count ?? 1), ends?.baseAddress, gradientPanels!.floats, source.floats, weightGradient!.floats)
+      Int64(ends?.count ?? 1), ends?.baseAddress, gradientPanels!.floats, source.floats, Int64(inputs),
+      weightGradient!.floats, 0)
   }
 
   func backwardInput(_ run: Run) throws {
     guard let inputGradient else { return }
     rt_panels_input_gradient(
-      Int64(batch), Int64(layer.outputs), Int64(inputs), weights.floats, gradientPanels!.floats, inputGradient.floats)
+      Int64(batch), Int64(layer.outputs), Int64(inputs), weights.floats, gradientPanels!.floats, inputGradient.floats,
+      Int64(inputs))
   }
 
   func forward(_ run: Run) throws { try forward(run) { _ in } }

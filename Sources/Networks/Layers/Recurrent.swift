@@ -97,30 +97,33 @@ extension RecurrentLayer {
 /// Matrix products, and a kernel for each step between them.
 ///
 /// oneDNN has primitives for this, but an LSTM's took 10.1 ms for 28 steps of 64 samples, 28 features and a state of 128,
-/// forward and back; these products take 7.3, and the kernels 0.9. Weights, gates and both biases are as PyTorch has them.
+/// forward and back; its general products took 7.3, and the kernels 0.9. Where panels are faster the products are ours.
+/// Gates and both biases are as PyTorch has them.
 final class RecurrentOperation: Operation {
   let output: Tensor
-  private let cell: RecurrentCell
+  let cell: RecurrentCell
   private let returnsSequence: Bool
   private let input: Tensor
-  private let (batch, steps, features, hidden): (Int, Int, Int, Int)
+  let (batch, steps, features, hidden): (Int, Int, Int, Int)
   /// Values of all gates of a sample.
-  private var width: Int { cell.gates * hidden }
+  var width: Int { cell.gates * hidden }
 
-  /// The input, the step first: steps × batch × features.
-  private let source: Memory
+  /// The input: steps × batch × features where products are oneDNN's, batch × steps × features where they are ours.
+  let source: Memory
   private let sourceReorder: Primitive?
   /// How many steps' gates are kept: all for the way back, else those of one.
-  private let kept: Int
+  let kept: Int
   /// Kept × batch × width: sums, then gates; on the way back the gradients by the sums.
-  private let gates: Memory
+  let gates: Memory
   /// The same for the share of the state before.
-  private let recurrent: Memory?
+  let recurrent: Memory?
   /// (Kept + 1) × batch × hidden, the first of them zeros at the start.
-  private let states: Memory
+  let states: Memory
   private let cells: Memory?
+  /// What a product of ours turns round: an input, or the state, and sums. `nil` where products are oneDNN's.
+  let panels: Memory?
 
-  private struct Parameters<Element> {
+  struct Parameters<Element> {
     var weight: Element
     var recurrentWeight: Element
     var bias: Element
@@ -133,19 +136,19 @@ final class RecurrentOperation: Operation {
     }
   }
   private let arrays: Parameters<Int>
-  private let values: Parameters<Memory>
+  let values: Parameters<Memory>
 
-  private struct Backward {
+  struct Backward {
     let outputGradient: Memory
     let outputReorder: Primitive?
     let gradients: Parameters<Memory>
     let stateGradient: Memory
     let cellGradient: Memory?
-    /// By the input, the step first; and what brings it in the input's order.
+    /// By the input, in the order of ``source``; and what brings it in the input's own.
     var sourceGradient: Memory?
     var inputReorder: Primitive?
   }
-  private var backward: Backward?
+  private(set) var backward: Backward?
 
   init(_ layer: any RecurrentLayer, on input: Tensor, in builder: PassBuilder) throws {
     self.input = input
@@ -159,7 +162,9 @@ final class RecurrentOperation: Operation {
 
     let bound = 1 / Double(hidden).squareRoot()
     func array(_ name: String, _ shape: [Int]) throws -> Int {
-      try builder.array(name, shape, initialization: .uniform(bound), preferred: { try .plain(shape) })
+      try builder.array(
+        name, shape, initialization: .uniform(bound),
+        preferred: { try shape.count > 1 && Panels.areFaster ? .panels(shape) : .plain(shape) })
     }
     arrays = Parameters(
       weight: try array("weight_ih_l0", [width, features]),
@@ -168,12 +173,14 @@ final class RecurrentOperation: Operation {
     values = try arrays.map { try builder.values(of: $0) }
 
     (source, sourceReorder) = try builder.reordered(
-      input.memory, to: MemoryDescriptor([batch, steps, features], dnnl_bac))
+      input.memory, to: MemoryDescriptor([batch, steps, features], Panels.areFaster ? dnnl_abc : dnnl_bac))
     kept = builder.isTraining ? steps : 1
     gates = try builder.tensor(.plain([kept, batch, width]))
     recurrent = cell.keepsApart ? try builder.tensor(.plain([kept, batch, width])) : nil
     states = try builder.tensor(.plain([kept + 1, batch, hidden]))
     cells = cell.hasCell ? try builder.tensor(.plain([kept + 1, batch, hidden])) : nil
+    let turned = Panels.padded(batch) * (max(features, hidden) + width) + (cell.keepsApart ? batch * hidden : 0)
+    panels = Panels.areFaster ? try builder.scratch(turned) : nil
     let shape = try layer.outputShape(for: input.shape)
     output = try builder.tensor(shape, .plain([batch] + shape))
   }
@@ -201,6 +208,11 @@ final class RecurrentOperation: Operation {
     let inputWeight = Matrix(values.weight.floats, width: features).transposed
     let weight = Matrix(values.recurrentWeight.floats, width: hidden).transposed
     for step in 0..<steps {
+      if let panels {
+        sum(step, through: panels.floats)
+        execute(cell.forward, step, output: output.memory)
+        continue
+      }
       // The inputs of as many steps at once as there is room for.
       if step % kept == 0 {
         try multiply(
@@ -230,12 +242,17 @@ final class RecurrentOperation: Operation {
     let slopes = recurrent ?? gates
     for step in (0..<steps).reversed() {
       execute(cell.backward, step, output: backward.outputGradient)
+      if let panels {
+        propagate(step, gradients, to: backward.stateGradient.floats, through: panels.floats)
+        continue
+      }
       guard step > 0 else { break }
       try multiply(
         Matrix(slopes.floats + step * batch * width, width: width), weight, to: backward.stateGradient.floats,
         (batch, hidden, width), adds: cell.keepsApart)
     }
     if !cell.keepsApart { gradients.recurrentBias.floats.update(from: gradients.bias.floats, count: width) }
+    guard panels == nil else { return }
     try multiply(
       Matrix(gates.floats, width: width).transposed, Matrix(source.floats, width: features),
       to: gradients.weight.floats, (width, features, steps * batch))
@@ -246,9 +263,13 @@ final class RecurrentOperation: Operation {
 
   func backwardInput(_ run: Run) throws {
     guard let backward, let gradient = backward.sourceGradient else { return }
-    try multiply(
-      Matrix(gates.floats, width: width), Matrix(values.weight.floats, width: features), to: gradient.floats,
-      (steps * batch, features, width))
+    if let panels {
+      propagateInput(to: gradient, through: panels.floats)
+    } else {
+      try multiply(
+        Matrix(gates.floats, width: width), Matrix(values.weight.floats, width: features), to: gradient.floats,
+        (steps * batch, features, width))
+    }
     try backward.inputReorder?.execute()
   }
 
