@@ -89,6 +89,18 @@ struct MultiHostTests {
     #expect(findings.count == (name == "cut" ? 2 : 3), "\(outcome)")
   }
 
+  /// Nobody on the host can say so, but the host itself still answers.
+  @Test func aHostOfStoppedRanksIsToldFromALostOne() async throws {
+    let outcome = try await hosts.mpirun(
+      slots: [2, 1], "multirank-suite", ["stuck", "stop", "2"], options: ["-x", "RINGTRAIN_TIMEOUT=2"],
+      deadline: .seconds(20))
+    #expect(outcome.exitCode != 0 && !outcome.timedOut && outcome.seconds < 12 && outcome.strays == 0, "\(outcome)")
+    let findings = outcome.standardError.split(separator: "\n").filter {
+      $0.hasPrefix("  rank 2 on node2 doesn't answer, but its host does: it is stopped")
+    }
+    #expect(findings.count == 2, "\(outcome)")
+  }
+
   /// A sample of `Tests/mismatches.sh`: between hosts all calls are compared when that is asked for, some always; also
   /// where ranks that wait hardly get a core.
   @Test(arguments: [([1, 1], true, false), ([2, 1], true, false), ([2, 2], true, false), ([2, 1], false, true)])

@@ -84,7 +84,7 @@ extension CommandTests {
         if let contents = input.contents { try Data(contents).write(to: URL(filePath: path)) }
         let before = try FileManager.default.contentsOfDirectory(atPath: folder.path)
         let save = input.arguments.contains("--save") ? [] : ["--save", folder.path + "/weights.safetensors"]
-        // One rank alone: mpirun waits a second for one that has gone.
+        // One rank as people start it first: without mpirun.
         let outcome = try await ringtrain(
           ranks: ranks, launched: ranks > 1, ["train", "--data", path] + save + input.arguments)
         outcome.expectFailure(input.words)

@@ -150,7 +150,8 @@ public enum Launcher {
       await Task.yield()
     }
     let elapsed = clock.now - start
-    let strays = await killProcesses(of: job, grace: timedOut ? .zero : .seconds(1))
+    // Behind a cut link the other hosts come to their end by themselves.
+    let strays = await killProcesses(of: job, grace: timedOut ? .zero : .seconds(3))
     let (signal, code) = (status & 0x7f, (status >> 8) & 0xff)
     return Outcome(
       exitCode: signal == 0 ? code : 128 + signal,

@@ -117,3 +117,63 @@ struct Messenger {
     _ = poll(&entry, 1, milliseconds)
   }
 }
+
+/// Whether hosts answer, be it that nobody listens there: what tells a rank that is stopped from a host that is down or
+/// can't be reached.
+enum HostProbe {
+  /// - Parameters:
+  ///   - ranks: one of each host.
+  ///   - milliseconds: how long all of them together have for it.
+  /// - Returns: those whose host answers.
+  static func answering(_ ranks: [RankAddress], within milliseconds: Int32) -> [RankAddress] {
+    var entries: [pollfd] = []
+    var owners: [Int] = []
+    defer { for entry in entries where entry.fd >= 0 { close(entry.fd) } }
+    var answers = Set<Int>()
+    for (index, rank) in ranks.enumerated() {
+      for number in 0..<4 where rank.addresses[number] != 0 {
+        let socket = Glibc.socket(
+          AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue) | Int32(SOCK_NONBLOCK.rawValue), 0)
+        guard socket >= 0 else { continue }
+        // Nobody listens at the watchdog's port but for datagrams: the kernel refuses at once.
+        var target = sockaddr_in()
+        target.sin_family = sa_family_t(AF_INET)
+        target.sin_port = rank.port.bigEndian
+        target.sin_addr.s_addr = rank.addresses[number]
+        let result = withUnsafePointer(to: &target) {
+          $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+            connect(socket, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
+          }
+        }
+        if result != 0, errno == EINPROGRESS {
+          entries.append(pollfd(fd: socket, events: Int16(POLLOUT), revents: 0))
+          owners.append(index)
+          continue
+        }
+        if result == 0 || errno == ECONNREFUSED { answers.insert(index) }
+        close(socket)
+      }
+    }
+    let end = monotonicMilliseconds() + Int(milliseconds)
+    while answers.count < ranks.count, case let left = end - monotonicMilliseconds(), left > 0,
+      poll(&entries, nfds_t(entries.count), Int32(left)) > 0
+    {
+      for index in entries.indices where entries[index].revents != 0 {
+        var error: Int32 = 0
+        var length = socklen_t(MemoryLayout<Int32>.size)
+        getsockopt(entries[index].fd, SOL_SOCKET, SO_ERROR, &error, &length)
+        if error == 0 || error == ECONNREFUSED { answers.insert(owners[index]) }
+        // It has said what it has to say.
+        close(entries[index].fd)
+        entries[index].fd = -1
+      }
+    }
+    return answers.sorted().map { ranks[$0] }
+  }
+
+  private static func monotonicMilliseconds() -> Int {
+    var time = timespec()
+    clock_gettime(CLOCK_MONOTONIC, &time)
+    return time.tv_sec * 1000 + time.tv_nsec / 1_000_000
+  }
+}

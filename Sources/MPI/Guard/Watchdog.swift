@@ -364,7 +364,16 @@ final class Watchdog: @unchecked Sendable {
       text += " All ranks have come to this call; one of them may be slow"
       text += hosts.count > 1 ? ", or a link between \(hosts.joined(separator: ", "))." : "."
     }
-    for other in missing.prefix(8) { text += "\n  " + describe(states[other], subject.name(other), id) }
+    // Hosts of which no rank has answered.
+    let silent = subject.members.indices.filter { indices[subject.members[$0]] == nil && states[$0] == nil }
+    let leaders = Dictionary(silent.map { (address(of: $0, subject).leader, address(of: $0, subject)) }) { $1 }
+    let answering = Set(
+      HostProbe.answering(Array(leaders.values.prefix(Self.askedAtMost)), within: 300).map(\.leader))
+    for other in missing.prefix(8) {
+      text += "\n  "
+      text += describe(
+        states[other], subject.name(other), id, isOfLivingHost: answering.contains(address(of: other, subject).leader))
+    }
     if missing.count > 8 { text += "\n  and \(missing.count - 8) more ranks" }
     printError(text)
     serve(until: end)
@@ -374,9 +383,13 @@ final class Watchdog: @unchecked Sendable {
     endJob(code: MPIError.deadlineCode, within: isReached ? 10 : Self.patience)
   }
 
-  private func describe(_ seen: Seen?, _ name: String, _ id: UInt64) -> String {
+  private func address(of member: Int, _ subject: Subject) -> RankAddress { addresses[subject.members[member]] }
+
+  private func describe(_ seen: Seen?, _ name: String, _ id: UInt64, isOfLivingHost: Bool) -> String {
     guard let seen else {
-      return "\(name) doesn't answer: it is stopped, its host is down, or the network between is cut"
+      return isOfLivingHost
+        ? "\(name) doesn't answer, but its host does: it is stopped, or datagrams don't get through"
+        : "\(name) doesn't answer: it is stopped, its host is down, or the network between is cut"
     }
     let process = seen.state.process
     let last = seen.last.record.signature != 0 || seen.last.record.line != 0 ? seen.last : nil
